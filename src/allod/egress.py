@@ -12,6 +12,7 @@ There is no telemetry and no update check; nothing else in allod opens a connect
 
 import fnmatch
 import ipaddress
+import sqlite3
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +29,7 @@ BUILT_IN_RULES = (EgressRule(action="allow", purpose="pull"), EgressRule(action=
 LEDGER_EVERY = 1.0  # seconds between updates of a running transfer's row, so that a killed pull is in it too
 
 Outcome = Literal["open", "done", "cut", "refused", "failed"]
+Way = Literal["sent", "received"]
 Asker = Callable[[str, str], bool]  # (purpose, host) → may it?
 
 
@@ -144,10 +146,10 @@ class EgressTransport(httpx.AsyncBaseTransport):
 class CountedStream(httpx.AsyncByteStream):
     """Passes bytes on and adds them up; a response's row is closed with its stream."""
 
-    def __init__(self, inner: httpx.AsyncByteStream, entry: "Entry", way: Literal["sent", "received"]) -> None:
+    def __init__(self, inner: httpx.AsyncByteStream, entry: "Entry", way: Way) -> None:
         self.inner = inner
         self.entry = entry
-        self.way = way
+        self.way: Way = way
         self.whole = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -179,7 +181,7 @@ class Entry:
         self.row = ledger.begin(purpose, request)
         self._written = time.monotonic()
 
-    def add(self, way: Literal["sent", "received"], count: int) -> None:
+    def add(self, way: Way, count: int) -> None:
         """Counts bytes; writes them down once a second."""
         setattr(self, way, getattr(self, way) + count)
         now = time.monotonic()
@@ -198,10 +200,10 @@ class Ledger:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self._db = None
+        self._db: sqlite3.Connection | None = None
 
     @property
-    def db(self):  # noqa: ANN201 - sqlite3.Connection, opened at first use
+    def db(self) -> sqlite3.Connection:
         """The connection, opened at first use."""
         if self._db is None:
             self._db = self.home.db()
@@ -212,7 +214,8 @@ class Ledger:
         url = request.url
         port = url.port or (443 if url.scheme == "https" else 80)
         cursor = self.db.execute(
-            "INSERT INTO ledger(at, purpose, scheme, host, port, loopback, method, path, sent, received, status, outcome)"
+            "INSERT INTO ledger"
+            "(at, purpose, scheme, host, port, loopback, method, path, sent, received, status, outcome)"
             " VALUES (?,?,?,?,?,?,?,?,0,0,NULL,'open')",
             (
                 datetime.now(UTC).isoformat(timespec="milliseconds"),

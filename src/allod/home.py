@@ -254,7 +254,7 @@ def migrate(db: sqlite3.Connection) -> None:
     try:
         done = db.execute("PRAGMA user_version").fetchone()[0]
         for script in MIGRATIONS[done:]:
-            for statement in script.split(";"):
+            for statement in script.split(";\n"):
                 if statement.strip():
                     db.execute(statement)
         db.execute(f"PRAGMA user_version = {max(done, len(MIGRATIONS))}")
