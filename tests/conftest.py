@@ -24,13 +24,28 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return Home.open()
 
 
+SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+QWEN_1_5B = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
+
+
+def pulled(digest: str, command: str) -> Path:
+    """A blob of the store that `make test` fills, which only the tests use."""
+    path = Path(__file__).parent.parent / ".cache" / "home" / "data" / "models" / "blobs" / f"sha256-{digest}"
+    if not path.exists():
+        pytest.skip(f"the weights are not fetched yet: {command}")
+    return path
+
+
 @pytest.fixture(scope="session")
 def smollm2_path() -> Path:
-    """SmolLM2-135M-Instruct (Q4_1, 98 MB), fetched once by `make test` into .cache/models."""
-    path = Path(__file__).parent.parent / ".cache" / "smollm2-135m-q4_1.gguf"
-    if not path.exists():
-        pytest.skip("SmolLM2 is not fetched yet: run `make test`")
-    return path
+    """SmolLM2-135M-Instruct (Q4_1, 98 MB), as `make test` pulled it."""
+    return pulled(SMOLLM2, "make test")
+
+
+@pytest.fixture(scope="session")
+def qwen_path() -> Path:
+    """qwen2.5-coder:1.5b (Q4_K_M, 1.1 GB), as `make test-all` pulled it."""
+    return pulled(QWEN_1_5B, "make test-all")
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import sqlite3
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from allod.errors import BadSettings, ReadOnly
 
@@ -28,12 +28,14 @@ class EngineSettings(Struct, forbid_unknown_fields=True):
     """``[engine]``: how models are run."""
 
     binary: str = ""  # a native llama-server to use instead of the bundled worker
-    context: int = 0  # tokens a slot; 0: 8192, or less where the model or the memory has less
-    slots: int = 0  # parallel requests a model; 0: chosen by memory, up to 4
-    queue: int = 512  # requests waiting, over all models; one more is refused
+    context: Annotated[int, Meta(ge=0, le=1 << 24)] = (
+        0  # tokens a slot; 0: 8192, or less where the model or the memory has less
+    )
+    slots: Annotated[int, Meta(ge=0, le=256)] = 0  # parallel requests a model; 0: chosen by memory, up to 4
+    queue: Annotated[int, Meta(ge=0, le=1 << 20)] = 512  # requests waiting, over all models; one more is refused
     keep_alive: str = "5m"  # how long an idle model stays loaded; negative: for ever
     memory: str = ""  # most bytes for models, e.g. "6GB"; empty: what the machine has free
-    threads: int = 0  # 0: the physical cores
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0  # 0: the physical cores
 
 
 class EgressRule(Struct, forbid_unknown_fields=True):
@@ -117,7 +119,7 @@ class Home(Struct, frozen=True):
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA foreign_keys=ON")
             migrate(db)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise ReadOnly(
                 f"cannot open the database {self.data / 'allod.db'}: {error}",
                 "Check the folder's permissions and the free space, or set ALLOD_HOME to another folder.",
@@ -248,8 +250,13 @@ MIGRATIONS = (
 
 def migrate(db: sqlite3.Connection) -> None:
     """Brings the schema up to date; safe when several processes do it at once."""
-    if db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == len(MIGRATIONS):
         return
+    if version > len(MIGRATIONS):
+        raise sqlite3.DatabaseError(
+            f"it was made by a newer allod (schema {version}, this one knows {len(MIGRATIONS)})"
+        )
     db.execute("BEGIN IMMEDIATE")
     try:
         done = db.execute("PRAGMA user_version").fetchone()[0]
@@ -257,7 +264,7 @@ def migrate(db: sqlite3.Connection) -> None:
             for statement in script.split(";\n"):
                 if statement.strip():
                     db.execute(statement)
-        db.execute(f"PRAGMA user_version = {max(done, len(MIGRATIONS))}")
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")
