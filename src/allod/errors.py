@@ -7,6 +7,7 @@
     │   ├── BadGGUF                400  1   not a GGUF file, or a truncated one
     │   ├── BadSettings            400  2   config.toml or ALLOD_* holds a wrong value
     │   ├── Unsupported            400  1   the model cannot do what was asked
+    │   ├── BodyTooLarge           413  2   a request of more bytes than a door reads
     │   └── PromptTooLong          400  1   longer than the context
     ├── NotFound                   404  1
     │   └── ModelNotFound          404  1   carries the nearest names
@@ -77,6 +78,12 @@ class PromptTooLong(BadRequest):
     """The prompt is longer than the context."""
 
     exit_code = 1
+
+
+class BodyTooLarge(BadRequest):
+    """A request of more bytes than a door reads."""
+
+    status = 413
 
 
 class NotFound(AllodError):
