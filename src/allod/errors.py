@@ -14,6 +14,7 @@
     ├── Refused                    403  1   the egress policy said no
     │   └── Offline                403  1   offline mode
     ├── Network                    502  1   no source could be reached
+    │   ├── Unreachable            502  1   one connection that could not be made, or broke
     │   └── DigestMismatch         502  1   bytes are not what they were said to be
     ├── Disk                       507  1   the disk or its permissions stand in the way
     │   ├── DiskFull               507  1
@@ -114,6 +115,10 @@ class Network(AllodError):
     """No source could be reached, or one broke off for good."""
 
     status = 502
+
+
+class Unreachable(Network):
+    """One connection could not be made, or broke; trying again may help."""
 
 
 class DigestMismatch(Network):

@@ -245,6 +245,10 @@ MIGRATIONS = (
     );
     CREATE INDEX event_conversation ON event(conversation);
     """,
+    """
+    -- via: host:port of the proxy, empty where there is none
+    ALTER TABLE ledger ADD COLUMN via TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 
