@@ -1,0 +1,102 @@
+"""Puts the Typer app together from the modules that the command line at hand needs, and runs it.
+
+Knows which module registers which command. Knows nothing of what commands do, nor how errors look (`failures`).
+"""
+
+import importlib
+import os
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import typer
+
+from allod import __version__
+from allod.cli import completion, failures
+
+# Command → the module of allod.cli whose register(app) adds it, in the order that help shows.
+MODULES = {
+    "do": "do",
+    "undo": "do",
+    "run": "run",
+    "pull": "pull",
+    "list": "listing",
+    "ls": "listing",
+    "show": "show",
+    "ps": "running",
+    "stop": "running",
+    "cp": "shelf",
+    "rm": "shelf",
+    "create": "create",
+    "serve": "serve",
+    "start": "serve",
+    "privacy": "privacy",
+    "doctor": "doctor",
+    "help": "help",
+}
+
+
+def run(args: Sequence[str]) -> int:
+    """Runs a command line (without the program's name); returns the exit code, errors already reported."""
+    words, debug = failures.take_debug(args)
+    words = think_as_true(words) or ["--help"]
+    if os.environ.get("_ALLOD_COMPLETE") == completion.BASH:
+        completion.mend_bash_words()
+    try:
+        app = build(modules_for(words))
+        typer.main.get_command(app)(args=words, prog_name="allod")
+        code = 0
+    except SystemExit as end:  # how Typer ends, after a usage error too
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException as error:  # noqa: BLE001 - the one place where every error ends
+        code = failures.report(error, debug)
+    return failures.flush(code)
+
+
+def build(modules: Iterable[str]) -> typer.Typer:
+    """The app with the commands of these modules of allod.cli."""
+    app = typer.Typer(
+        name="allod",
+        help="Machine intelligence you hold outright: models, a code interpreter and a server, on your own machine.",
+        epilog="`allod help COMMAND` says more about one. Guide: docs/cli.md",
+        rich_markup_mode=None,  # Rich would cost 40 ms at every start that ends in help or a usage error
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)
+    for module in modules:
+        importlib.import_module(f"allod.cli.{module}").register(app)
+    return app
+
+
+def print_version(wanted: bool) -> None:
+    """``allod --version`` next to other arguments; alone, `allod.__main__` answers it."""
+    if wanted:
+        typer.echo(f"allod {__version__}")
+        raise typer.Exit
+
+
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", "-v", help="Print the version.", callback=print_version)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (also ALLOD_DEBUG=1).")
+    ] = False,
+) -> None:
+    """Options that come before any command; ``--debug`` is taken out of the arguments before Typer sees them."""
+
+
+def modules_for(words: Sequence[str]) -> list[str]:
+    """The modules a command line needs: one where its command is known, else all (help, completion, a misspelling)."""
+    if "_ALLOD_COMPLETE" in os.environ:
+        words = completion.typed_words()[:-1]  # the last one is still being typed
+    if words and (module := MODULES.get(words[0])) and module != "help":
+        return [module]
+    return list(dict.fromkeys(MODULES.values()))
+
+
+def think_as_true(words: list[str]) -> list[str]:
+    """A bare ``--think`` as ``--think=true``: Typer has no options with an optional value, and Ollama's is one."""
+    end = words.index("--") if "--" in words else len(words)
+    return [f"{word}=true" if word == "--think" and i < end else word for i, word in enumerate(words)]
