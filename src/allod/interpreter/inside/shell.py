@@ -1,0 +1,110 @@
+"""The kernel's shell: IPython's, with plain failures, bounded output and an ``exit`` that ends the run only."""
+
+import builtins
+import os
+import sys
+import time
+
+from ipykernel.iostream import OutStream
+from ipykernel.zmqshell import ZMQInteractiveShell
+
+OUTPUT_LIMIT = int(os.environ.get("ALLOD_OUTPUT_LIMIT", 64 << 20))  # characters of a run that leave the kernel
+BURST = 4 << 20  # characters a second that leave without waiting, so that a loop that prints cannot fill the memory
+
+
+class Shell(ZMQInteractiveShell):
+    """Reports failures as allod shows them."""
+
+    report = None  # failure.report, once loaded
+
+    def init_environment(self):
+        """Leaves the environment alone; output is text, not a terminal."""
+        os.environ["PAGER"] = os.environ["GIT_PAGER"] = "cat"
+
+    def showtraceback(self, exc_tuple=None, *args, **kwargs):
+        """An exception of the user's code."""
+        try:
+            etype, value, tb = self._get_exc_info(exc_tuple)
+        except ValueError:
+            return
+        if isinstance(value, SystemExit) and value.code in (None, 0):
+            self._last_traceback = []
+            return
+        self._send_failure(etype, value, tb)
+
+    def showsyntaxerror(self, filename=None, running_compiled_code=False):
+        """Code that cannot be parsed."""
+        self._send_failure(*sys.exc_info())
+
+    def showindentationerror(self):
+        """Code that cannot be parsed."""
+        self._send_failure(*sys.exc_info())
+
+    def _send_failure(self, etype, value, tb):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            content = self.report(self, etype, value, tb)
+        except BaseException as error:  # noqa: BLE001  # a hostile __str__; the failure itself must be told
+            content = {"ename": etype.__name__, "evalue": f"(no message: {type(error).__name__})", "traceback": []}
+        hook = self.displayhook
+        topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
+        hook.session.send(hook.pub_socket, "error", content, hook.parent_header, ident=topic)
+        self._last_traceback = content["traceback"]
+
+
+def prepare(shell, load):
+    """Sets up a new shell."""
+    Shell.report = staticmethod(load("failure").report)
+    shell.ask_exit = lambda: None
+    for name in ("exit", "quit"):
+        setattr(builtins, name, leave)
+        shell.user_ns[name] = leave
+    sys.argv = ["script.py"]
+    shell.user_ns["__file__"] = os.path.join(os.getcwd(), "script.py")
+    bound_output(shell)
+    load("dialect").install(shell, load)
+    # What was set up is no variable of the user's.
+    shell.user_ns_hidden.update(shell.user_ns)
+
+
+def leave(code=None):
+    """``exit()``: ends this run; the kernel and its variables stay."""
+    raise SystemExit(code)
+
+
+def bound_output(shell):
+    """Lets a run print so much and no more, and not faster than it can be taken."""
+    written = [0]
+    taken = [0.0, 0]
+    write = OutStream.write
+
+    def bounded(self, string):
+        if not isinstance(string, str):
+            raise TypeError(f"write() argument must be str, not {type(string).__name__}")
+        size = len(string)
+        if written[0] >= OUTPUT_LIMIT:
+            written[0] += size
+            return size
+        written[0] += size
+        now = time.monotonic()
+        if now - taken[0] > 1:
+            taken[:] = now, 0
+        taken[1] += size
+        if taken[1] > BURST:
+            time.sleep(max(0.0, 1 - (now - taken[0])))
+        write(self, string)
+        return size
+
+    def begin(*_):
+        written[0] = 0
+
+    def end(*_):
+        if written[0] > OUTPUT_LIMIT:
+            dropped = written[0] - OUTPUT_LIMIT
+            written[0] = 0
+            sys.stdout.write(f"\n[{dropped:,} more characters were printed and dropped]\n")
+
+    OutStream.write = bounded
+    shell.events.register("pre_run_cell", begin)
+    shell.events.register("post_run_cell", end)

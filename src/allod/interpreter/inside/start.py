@@ -1,0 +1,65 @@
+"""Starts the kernel: ``python start.py CONNECTION_FILE``. Writes "ready" to its stdout when it answers.
+
+An IPython kernel without what a job has no use for (history database, debugger, completion), with allod's own report of
+failures and the dialect that models learned.
+"""
+
+import os
+import sys
+
+sys.modules["debugpy"] = None  # type: ignore[assignment]  # half a second for nothing
+sys.path[0] = ""  # not this folder; modules of the user's own are found in theirs
+
+from ipykernel.ipkernel import IPythonKernel  # noqa: E402
+from ipykernel.kernelapp import IPKernelApp  # noqa: E402
+from traitlets import Type  # noqa: E402
+from traitlets.config import Config  # noqa: E402
+
+
+def load(name):
+    """A module of this folder, by its file, as the folder is not on the path."""
+    import importlib.util
+
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+    spec = importlib.util.spec_from_file_location("_allod_" + name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def config(connection):
+    """The kernel's settings."""
+    c = Config()
+    c.IPKernelApp.connection_file = connection
+    c.IPKernelApp.log_level = 50
+    c.IPKernelApp.exec_files = []
+    c.HistoryManager.enabled = False
+    c.HistoryManager.hist_file = ":memory:"
+    c.InteractiveShell.colors = "nocolor"
+    c.InteractiveShell.xmode = "Context"
+    c.Completer.use_jedi = False
+    return c
+
+
+def main(connection):
+    """Runs the kernel until it is killed."""
+    shell_module = load("shell")
+
+    class Kernel(IPythonKernel):
+        shell_class = Type(shell_module.Shell)
+
+    app = IPKernelApp.instance(config=config(connection), kernel_class=Kernel)
+    app.initialize([])
+    shell_module.prepare(app.shell, load)
+    ready = sys.stdout._original_stdstream_copy
+    os.write(ready, b"ready\n")
+    # ipykernel echoes the output of child processes there; nobody reads it any more.
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(null, stream._original_stdstream_copy)
+    app.start()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,200 @@
+"""The folders of jobs under a home: one for each workspace, with its layers, output and what it applied.
+
+    <data>/jobs/<id>/job.json        which folder it is about, since when
+                     lock            held for as long as a process works in it
+                     layers/         upper, work, home, tmp: what the code wrote
+                     seen            how the folder's files were when the job began
+                     output/         what each run printed, whole
+                     applied/<n>/    journal and backups of each time that changes were applied, or undone
+    <data>/jobs/apply.lock           held while a folder of the user's is written
+
+The layers lie elsewhere where the folder holds the data folder itself, or the data's disk cannot hold an overlay.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+from allod.errors import Conflict, ReadOnly
+from allod.home import Home, make_folder
+from allod.interpreter import transaction, tree
+from allod.interpreter.tree import Node
+
+KEEP_UNDO = timedelta(days=30)  # backups of what was applied
+KEEP_PENDING = timedelta(days=7)  # changes of a job that ended without applying or discarding them
+MOST_SEEN = 20_000  # files whose state is noted when a job begins; beyond it, their ctime must do
+
+
+class Job(Struct, frozen=True):
+    """job.json."""
+
+    id: str
+    folder: bytes
+    layers: bytes
+    at: str
+    began: int  # time.time_ns() when the layers were made
+    pid: int
+
+
+class Seen(Struct, frozen=True):
+    """How the folder was when the job began."""
+
+    nodes: dict[bytes, Node]
+    whole: bool  # False: there were more than MOST_SEEN, and only the upper levels are in ``nodes``
+
+
+def jobs_folder(home: Home) -> Path:
+    """Where the jobs of a home are."""
+    return home.folder("jobs")
+
+
+def new_id() -> str:
+    """A job's name: the time, to sort by, and a random part."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def write(path: Path, job: Job) -> None:
+    """Writes job.json."""
+    (path / "job.json").write_bytes(msgspec.json.encode(job))
+
+
+def read(path: Path) -> Job | None:
+    """Reads job.json; None where there is none, or half of one."""
+    try:
+        return msgspec.json.decode((path / "job.json").read_bytes(), type=Job)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        return None
+
+
+def all_jobs(home: Home) -> list[Path]:
+    """Every job's folder, newest first."""
+    return sorted((path for path in jobs_folder(home).iterdir() if path.is_dir()), reverse=True)
+
+
+def records(job: Path) -> list[Path]:
+    """What a job applied and undid, oldest first."""
+    folder = job / "applied"
+    return sorted(folder.iterdir(), key=lambda path: int(path.name)) if folder.is_dir() else []
+
+
+def new_record(job: Path) -> Path:
+    """The folder of the next one; not made yet."""
+    done = records(job)
+    return job / "applied" / str(int(done[-1].name) + 1 if done else 1)
+
+
+def lock(job: Path) -> BinaryIO:
+    """Marks a job as worked in by this process, until the file is closed."""
+    file = (job / "lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise Conflict(f"the job {job.name} is in use by another process", "Wait until it ends.") from error
+    return file
+
+
+def in_use(job: Path) -> bool:
+    """Whether a process works in it."""
+    try:
+        lock(job).close()
+    except Conflict:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def note(folder: Path, hidden: tuple[Path, ...]) -> Seen:
+    """How the folder's files are now: breadth first, so that what is left out of a huge tree lies deep."""
+    nodes: dict[bytes, Node] = {}
+    skip = {os.fsencode(path) for path in hidden}
+    root = os.fsencode(folder)
+    device = os.stat(root).st_dev
+    level = [b""]
+    while level:
+        below: list[bytes] = []
+        for prefix in level:
+            with contextlib.suppress(OSError), os.scandir(os.path.join(root, prefix)) as entries:
+                for entry in entries:
+                    if len(nodes) >= MOST_SEEN:
+                        return Seen(nodes, False)
+                    with contextlib.suppress(OSError):
+                        st = entry.stat(follow_symlinks=False)
+                        path = prefix + entry.name
+                        nodes[path] = tree.node_of(st, os.readlink(entry.path) if entry.is_symlink() else b"")
+                        if nodes[path].kind == "folder" and st.st_dev == device and entry.path not in skip:
+                            below.append(path + b"/")
+        level = below
+    return Seen(nodes, True)
+
+
+def layer_places(home: Home, folder: Path) -> Iterator[Path]:
+    """Where the layers of a job over ``folder`` may lie, best first: never inside of the folder itself."""
+    places = [jobs_folder(home), Path("/var/tmp"), Path(tempfile.gettempdir())]  # noqa: S108
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        places.append(Path(runtime))
+    for place in places:
+        real = place.resolve()
+        if real.is_relative_to(folder):
+            continue
+        if place == places[0]:
+            yield place
+            continue
+        own = place / f"allod-{os.geteuid()}"
+        with contextlib.suppress(OSError, ReadOnly):
+            make_folder(own)
+            st = own.lstat()
+            if own.is_dir() and not own.is_symlink() and st.st_uid == os.geteuid():
+                own.chmod(0o700)
+                yield own
+
+
+def clear(path: Path) -> None:
+    """Removes a job's layers; and the job itself, if it applied nothing that can be undone."""
+    job = read(path)
+    if job is not None:
+        tree.remove_tree(Path(os.fsdecode(job.layers)))
+    tree.remove_tree(path / "layers")
+    if not any(journal_of(record) is not None for record in records(path)):
+        tree.remove_tree(path)
+
+
+def journal_of(record: Path) -> transaction.Journal | None:
+    """A record's journal; None where it never got as far as one."""
+    try:
+        return transaction.Journal.read(record)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        return None
+
+
+def recover(home: Home) -> list[Path]:
+    """Finishes or takes back what a killed process was applying, and drops jobs past their time. Returns the records
+    it had to finish."""
+    finished: list[Path] = []
+    jobs = jobs_folder(home)
+    with transaction.exclusively(jobs):
+        for path in all_jobs(home):
+            for record in records(path):
+                journal = journal_of(record)
+                if journal is not None and journal.state in ("staging", "committed"):
+                    transaction.recover(record)
+                    finished.append(record)
+            job = read(path)
+            age = datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            if in_use(path) or (job is None and age < timedelta(minutes=5)):
+                continue
+            if age > (KEEP_UNDO if records(path) else KEEP_PENDING):
+                if job is not None:
+                    tree.remove_tree(Path(os.fsdecode(job.layers)))
+                tree.remove_tree(path)
+    return finished

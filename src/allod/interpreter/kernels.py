@@ -1,0 +1,206 @@
+"""A Jupyter kernel inside a sandbox, over a workspace: runs code, hands on what it prints, stops when told.
+
+    async with Kernel.start(workspace, Limits()) as kernel:
+        async for output in kernel.run("x = 6 * 7; x"):
+            …                       # Stream, Result, Picture, Failure, InputRequest, Notice
+
+Entering starts the process and does not wait for it: the first ``run`` does. One run at a time. State lives between
+runs, and survives ``interrupt``. A kernel that dies (memory, a crash in C, ``os._exit``) ends its run with a Failure; the
+next run begins a new one and says in a Notice that the variables are gone.
+
+It speaks Jupyter's messaging protocol (https://jupyter-client.readthedocs.io/en/stable/messaging.html) over Unix
+sockets in a folder that is bound into the sandbox, as there is no network inside. Runs on asyncio, as pyzmq does.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from allod.errors import SandboxFailed
+from allod.interpreter.limits import Limits
+from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
+from allod.interpreter.run import Run, notice
+from allod.interpreter.sandbox import Process, Sandbox, environment
+from allod.interpreter.spool import Spool
+from allod.interpreter.workspace import Workspace
+
+__all__ = ["Failure", "InputRequest", "Kernel", "Notice", "Output", "Picture", "Result", "Stream"]
+
+if TYPE_CHECKING:
+    from jupyter_client.asynchronous.client import AsyncKernelClient
+
+INSIDE = "/run/allod"  # sockets and start-up code, as seen inside
+STARTED_WITHIN = 60.0  # seconds
+
+
+class Kernel:
+    """One kernel and its process. Made by ``Kernel.start``."""
+
+    def __init__(self, workspace: Workspace, limits: Limits, sandbox: Sandbox) -> None:
+        self.workspace = workspace
+        self.limits = limits
+        self.sandbox = sandbox
+        self._process: Process | None = None
+        self._client: AsyncKernelClient | None = None
+        self._folder: Path | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._lost = ""  # why the last process ended; empty: it lives
+        self._runs = 0
+        self._run: Run | None = None
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(cls, workspace: Workspace, limits: Limits | None = None) -> AsyncIterator[Self]:
+        """A kernel over ``workspace``, killed at the end with everything that it started.
+
+        Raises:
+            SandboxFailed: no sandbox can be made here (here, or in the first ``run``).
+        """
+        kernel = cls(workspace, limits or Limits(), Sandbox.find())
+        kernel._starting = asyncio.ensure_future(kernel._start())
+        try:
+            yield kernel
+        finally:
+            await kernel.close()
+
+    async def ready(self) -> None:
+        """Waits until code can be run. ``run`` does so itself."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+        try:
+            await asyncio.shield(self._starting)
+        except SandboxFailed:
+            self._starting = None
+            raise
+
+    async def _start(self) -> None:
+        from jupyter_client.asynchronous.client import AsyncKernelClient
+
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        # Short, as a Unix socket's path may have 107 characters.
+        base = runtime if runtime and os.access(runtime, os.W_OK) and len(runtime) < 60 else None
+        self._folder = Path(tempfile.mkdtemp(prefix="allod-", dir=base))
+        ports = {f"{name}_port": n for n, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
+        info: dict[str, Any] = {
+            "transport": "ipc",
+            "key": secrets.token_hex(16),
+            "signature_scheme": "hmac-sha256",
+            "kernel_name": "python3",
+            **ports,
+        }
+        (self._folder / "connection.json").write_text(json.dumps(info | {"ip": f"{INSIDE}/ipc/k"}))
+        view = msgspec.structs.replace(
+            self.workspace.view,
+            readable=((Path(__file__).parent / "inside", f"{INSIDE}/inside"),),
+            writable=((self._folder, f"{INSIDE}/ipc"),),
+        )
+        command = [sys.executable, "-s", f"{INSIDE}/inside/start.py", f"{INSIDE}/ipc/connection.json"]
+        env = environment() | {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept)}
+        process = await self.sandbox.spawn(view, command, env, self.limits)
+        self._process = process
+        await self._wait_ready(process)
+        client = AsyncKernelClient()
+        client.load_connection_info(info | {"ip": str(self._folder / "k")})
+        client.start_channels(shell=True, iopub=True, stdin=True, hb=False, control=False)
+        self._client = client
+        await self._handshake(client)
+
+    async def _wait_ready(self, process: Process) -> None:
+        assert process.bwrap.stdout is not None
+        said: list[str] = []
+        try:
+            async with asyncio.timeout(STARTED_WITHIN):
+                while line := await process.bwrap.stdout.readline():
+                    if line == b"ready\n":
+                        return
+                    said.append(line.decode(errors="replace").rstrip())
+        except TimeoutError:
+            process.kill()
+            said.append(f"it was not ready after {STARTED_WITHIN:.0f} s")
+        await process.wait()
+        raise SandboxFailed(f"the kernel did not start: {' '.join(said[-3:])}", "Run `allod doctor`.")
+
+    async def _handshake(self, client: "AsyncKernelClient") -> None:
+        """Waits until the kernel's publications arrive: a subscription is not in force when it is made."""
+        async with asyncio.timeout(STARTED_WITHIN):
+            while True:
+                client.kernel_info()
+                with contextlib.suppress(Exception):
+                    await client.get_shell_msg(timeout=1)
+                if await client.iopub_channel.socket.poll(200):
+                    break
+            while await client.iopub_channel.socket.poll(0):
+                await client.get_iopub_msg(timeout=0)
+
+    # ── running ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, code: str, *, stdin: bool = True) -> AsyncGenerator[Output]:
+        """Runs code and yields its output as it comes. Leaving the loop early interrupts the code.
+
+        ``stdin``: whether ``input()`` asks (InputRequest) or fails at once.
+        """
+        if self._run is not None:
+            raise RuntimeError("one run at a time")
+        if self._lost:
+            yield notice(self._lost)
+            await self._reset()
+        await self.ready()
+        assert self._client is not None and self._process is not None
+        self._runs += 1
+        spool = Spool(self.workspace.output / f"{self._runs:04}.txt", self.limits.shown, self.limits.kept)
+        run = self._run = Run(self._client, self._process, self.limits, spool, code, stdin)
+        try:
+            async for output in run.outputs():
+                yield output
+        finally:
+            if not run.done and not run.death:
+                await asyncio.shield(asyncio.ensure_future(run.stop()))
+            spool.close()
+            self._lost = run.death
+            self._run = None
+
+    async def answer(self, text: str) -> None:
+        """Answers the InputRequest."""
+        if self._client is not None and self._run is not None:
+            self._client.input(text)
+            self._run.answered()
+
+    async def interrupt(self) -> None:
+        """Stops the code that runs, as Ctrl-C would: the run ends with a KeyboardInterrupt and the variables stay. Code that
+        does not heed it is killed with its kernel within two seconds."""
+        if self._run is not None:
+            self._run.interrupt()
+
+    async def close(self) -> None:
+        """Kills the kernel and everything that it started."""
+        await self._reset()
+
+    async def _reset(self) -> None:
+        starting, self._starting = self._starting, None
+        if starting is not None and not starting.done():
+            starting.cancel()
+        if starting is not None:
+            with contextlib.suppress(Exception, asyncio.CancelledError):
+                await starting
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
+            self._process = None
+        if self._client is not None:
+            self._client.stop_channels()
+            self._client.context.destroy(linger=0)
+            self._client = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+        self._lost = ""

@@ -1,0 +1,235 @@
+"""One run of code in a kernel: its messages turned into outputs, its time, memory and disk watched, its end seen to.
+
+The kernel's answers come on three sockets and its death on none of them, so one loop waits for whichever comes first,
+and looks at the clock in between.
+"""
+
+import base64
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import AsyncGenerator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import zmq
+import zmq.asyncio
+
+from allod.interpreter.limits import Limits, memory_limit, usage
+from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
+from allod.interpreter.sandbox import Process
+from allod.interpreter.spool import Spool
+
+if TYPE_CHECKING:
+    from jupyter_client.asynchronous.client import AsyncKernelClient
+
+WATCH_EVERY = 0.25  # seconds between looks at time, memory and disk
+AGAIN_EVERY = 0.4  # seconds between interrupts of code that does not heed the first
+STOPPED_WITHIN = 1.8  # seconds from an interrupt to the kill
+IDLE_AFTER_REPLY = 2.0  # seconds to wait for publications that a flood may have dropped
+IDLE_CPU = 0.02  # processor seconds a second below which code counts as waiting
+LARGEST_PICTURE = 20 << 20
+
+
+class Run:
+    """One execution."""
+
+    def __init__(
+        self, client: "AsyncKernelClient", process: Process, limits: Limits, spool: Spool, code: str, stdin: bool
+    ) -> None:
+        self.client = client
+        self.process = process
+        self.limits = limits
+        self.spool = spool
+        self.done = False  # the kernel is idle again
+        self.death = ""  # how the kernel ended; empty: it lives
+        self.failure: Failure | None = None  # a limit that was hit
+        self._id = client.execute(code, store_history=True, allow_stdin=stdin, stop_on_error=False)
+        self._replied = 0.0
+        self._asking = False
+        self._interrupted = 0.0
+        self._again = 0.0
+        self._began = self._active = self._looked = time.monotonic()
+        self._cpu = 0.0
+        self._free = shutil.disk_usage(spool.path.parent).free
+
+    # ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def outputs(self) -> AsyncGenerator[Output]:
+        """Everything until the kernel is idle again, or dead."""
+        async for output in self._events():
+            yield output
+        if text := self.spool.rest():
+            yield Stream("stdout", text)
+        if self.failure is not None:
+            yield self.failure
+        elif self.death:
+            yield Failure("KernelDied", self.death, hint="All variables are lost; the next run starts anew.")
+
+    async def _events(self) -> AsyncGenerator[Output]:
+        client = self.client
+        assert self.process.bwrap.stdout is not None
+        poller = zmq.asyncio.Poller()
+        sockets = {client.iopub_channel.socket: "iopub", client.shell_channel.socket: "shell"}
+        sockets[client.stdin_channel.socket] = "stdin"
+        for socket in sockets:
+            poller.register(socket, zmq.POLLIN)
+        while not self.done and not self.death:
+            came = dict(await poller.poll(int(WATCH_EVERY * 1000)))
+            for socket, name in sockets.items():
+                if socket not in came:
+                    continue
+                message = await self._receive(name)
+                if message is not None:
+                    for output in self._take(name, message):
+                        yield output
+            self._look()
+            if not came and self._replied and time.monotonic() - self._replied > IDLE_AFTER_REPLY:
+                self.done = True
+
+    async def _receive(self, channel: str) -> dict[str, Any] | None:
+        """One message; None where it is not well formed (the kernel's code may send what it likes)."""
+        client = self.client
+        get = {"iopub": client.get_iopub_msg, "shell": client.get_shell_msg, "stdin": client.get_stdin_msg}[channel]
+        with contextlib.suppress(Exception):
+            message = await get(timeout=0)
+            if isinstance(message, dict) and isinstance(message.get("content"), dict):
+                return message
+        return None
+
+    def _take(self, channel: str, message: dict[str, Any]) -> Iterator[Output]:
+        """What a message comes to."""
+        mine = message.get("parent_header", {}).get("msg_id") == self._id
+        kind, content = message.get("msg_type"), message["content"]
+        if channel == "shell":
+            if mine and kind == "execute_reply":
+                self._replied = time.monotonic()
+            return
+        if channel == "stdin":
+            if kind == "input_request" and mine:
+                self._asking = True
+                yield InputRequest(str(content.get("prompt", "")), bool(content.get("password")))
+            return
+        if kind == "status":
+            if mine and content.get("execution_state") == "idle":
+                self.done = True
+            return
+        self._active = time.monotonic()
+        if kind == "stream":
+            # Of earlier runs too: a thread of theirs may print on.
+            if text := self.spool.write(str(content.get("text", ""))):
+                yield Stream("stderr" if content.get("name") == "stderr" else "stdout", text)
+        elif mine and kind == "error":
+            yield self._failure(content)
+        elif kind in ("execute_result", "display_data"):
+            yield from self._shown(content.get("data"))
+
+    def _failure(self, content: dict[str, Any]) -> Failure:
+        """An exception. One that comes of a limit is told as the limit."""
+        name, message = str(content.get("ename", "")), str(content.get("evalue", ""))
+        lines = content.get("traceback")
+        values = content.get("values")
+        line = content.get("line")
+        failure = Failure(
+            name,
+            message,
+            "\n".join(str(each) for each in lines) if isinstance(lines, list) else "",  # pyright: ignore
+            line if isinstance(line, int) else 0,
+            str(content.get("source", "")),
+            tuple(str(each) for each in values) if isinstance(values, list) else (),  # pyright: ignore
+            str(content.get("hint", "")),
+        )
+        return failure
+
+    def _shown(self, data: object) -> Iterator[Output]:
+        if not isinstance(data, dict):
+            return
+        texts = {str(k): v for k, v in data.items() if isinstance(v, str)}  # pyright: ignore
+        png = texts.pop("image/png", "")
+        if png and len(png) < LARGEST_PICTURE:
+            with contextlib.suppress(ValueError):
+                yield Picture(base64.b64decode(png))
+                return
+        text = texts.get("text/plain", "")
+        now = self.spool.write(text + "\n")
+        if text:
+            yield Result(now.rstrip("\n"), texts)
+
+    # ── limits and the end ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def answered(self) -> None:
+        """The user answered; the time they took does not count."""
+        self._asking = False
+        self._active = self._began = time.monotonic()
+
+    def interrupt(self) -> None:
+        """Asks the code to stop; the loop sees to it that it does."""
+        if not self._interrupted:
+            self._interrupted = self._again = time.monotonic()
+            self.process.signal_group(signal.SIGINT)
+
+    async def stop(self) -> None:
+        """Interrupts and waits for the end, of which nothing is handed on."""
+        self.interrupt()
+        async for _ in self._events():
+            pass
+
+    def _look(self) -> None:
+        """Sees whether the kernel lives, and whether it keeps its limits."""
+        now = time.monotonic()
+        if self.process.ended:
+            self._died()
+            return
+        if now - self._looked < WATCH_EVERY:
+            return
+        span, self._looked = now - self._looked, now
+        if self._interrupted:
+            if now - self._interrupted > STOPPED_WITHIN:
+                self._kill("KeyboardInterrupt", "the code did not stop, so its kernel was killed")
+            elif now - self._again > AGAIN_EVERY:
+                self._again = now
+                self.process.signal_group(signal.SIGINT)
+            return
+        limits = self.limits
+        used = usage(self.process.pids)
+        if used.cpu - self._cpu > IDLE_CPU * span:
+            self._active = now
+        self._cpu = used.cpu
+        if used.memory > memory_limit(limits):
+            held = f"its programs held {used.memory >> 20:,} MB, of {memory_limit(limits) >> 20:,} allowed"
+            self._kill("MemoryLimit", held)
+        elif limits.disk > 0 and self._free - shutil.disk_usage(self.spool.path.parent).free > limits.disk:
+            self._kill("DiskLimit", f"the job wrote more than {limits.disk >> 20:,} MB")
+        elif self._asking:
+            pass
+        elif limits.wall > 0 and now - self._began > limits.wall:
+            self._stop("TimeLimit", f"the code ran for more than {limits.wall:g} s")
+        elif limits.idle > 0 and now - self._active > limits.idle:
+            self._stop("TimeLimit", f"the code waited for more than {limits.idle:g} s without doing anything")
+
+    def _stop(self, name: str, message: str) -> None:
+        """Interrupts because of a limit."""
+        self.failure = Failure(name, message, hint="Do it in smaller steps. The variables are still there.")
+        self.interrupt()
+
+    def _kill(self, name: str, message: str) -> None:
+        """Ends the kernel because of a limit."""
+        self.failure = Failure(name, message, hint="The kernel was ended; all variables are lost.")
+        self.death = message
+        self.process.kill()
+
+    def _died(self) -> None:
+        """The process ended on its own."""
+        status = self.process.bwrap.returncode or 0
+        number = status - 128 if status > 128 else 0
+        if number == signal.SIGKILL:
+            self.death = "it was killed, most likely because the machine ran out of memory"
+        elif number:
+            with contextlib.suppress(ValueError):
+                self.death = f"the program crashed with {signal.Signals(number).name}"
+        self.death = self.death or f"the program ended itself with status {status}"
+
+
+def notice(death: str) -> Notice:
+    """What the run after a kernel's death says first."""
+    return Notice(f"The kernel was started anew, as {death}; all variables are gone.")

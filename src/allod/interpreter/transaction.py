@@ -1,0 +1,385 @@
+"""Writes many paths of a folder as one step: all of them or none, whatever the moment at which allod is killed.
+
+    stage     every new file is written whole into a hidden folder beside its target, every old one is kept as a backup
+    commit    the journal says "committed": from here the step is finished, if not now, then by ``recover``
+    perform   removals, then renames; each can be repeated
+    done      the journal says "done" and stays, with the backups, for undo
+
+Before the commit nothing of the folder has changed, and ``recover`` throws the stage away. A step that fails while
+performing is rolled back from the backups. Undo is a step of the same kind whose new files are the backups of another.
+
+It writes below an open folder with ``tree``, so it follows no link, and knows nothing of overlays or sandboxes.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from allod.errors import Conflict, Disk, DiskFull, ReadOnly
+from allod.interpreter import tree
+from allod.interpreter.overlay import printable
+from allod.interpreter.tree import Node
+
+State = Literal["staging", "committed", "done", "rolled back"]
+SYNC_EACH = 200  # up to so many files are synced one by one, more at once
+
+
+class Op(Struct, frozen=True):
+    """One path: what was there, and what shall be. ``after`` is the staged thing itself, inode and all."""
+
+    path: bytes
+    before: Node | None
+    after: Node | None
+    name: str = ""  # of its file in the stage and among the backups
+
+    @property
+    def depth(self) -> int:
+        """How far down it is."""
+        return self.path.count(b"/")
+
+
+class Journal(Struct):
+    """One step, as kept on disk in ``record/journal.json``."""
+
+    folder: bytes
+    stage: bytes  # name of the stage, in the folder
+    at: str
+    ops: list[Op]
+    state: State = "staging"
+    undoes: str = ""  # the record that this step takes back, relative to the jobs folder
+    undone: bool = False
+
+    def write(self, record: Path) -> None:
+        """Replaces the journal on disk, durably."""
+        new = record / "journal.new"
+        with new.open("wb") as file:
+            file.write(msgspec.json.encode(self))
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(record / "journal.json")
+        with tree.opened(record) as fd:
+            os.fsync(fd)
+
+    @classmethod
+    def read(cls, record: Path) -> "Journal":
+        """The journal of a record; OSError or msgspec.DecodeError where there is none to read."""
+        return msgspec.json.decode((record / "journal.json").read_bytes(), type=cls)
+
+
+# What a new file's bytes are read from: an open folder and a name in it.
+Source = Callable[[Op], "contextlib.AbstractContextManager[tuple[int, bytes]]"]
+
+
+def checkpoint(name: str) -> None:
+    """Called between any two steps that change the disk. Tests replace it, to be killed there."""
+
+
+@contextlib.contextmanager
+def exclusively(jobs: Path) -> Iterator[None]:
+    """One writer at a time over all jobs of a home, across processes."""
+    jobs.mkdir(parents=True, exist_ok=True)
+    with (jobs / "apply.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run(folder: Path, record: Path, ops: Iterable[Op], source: Source, undoes: str = "") -> Journal:
+    """Does it. ``record`` is a new folder for journal and backups; the caller holds ``exclusively``.
+
+    Raises:
+        Conflict: something else is at a path than what the op says was there.
+        DiskFull, ReadOnly, Disk: it cannot be written; nothing has changed.
+    """
+    record.mkdir(parents=True)
+    (record / "backup").mkdir()
+    named = [msgspec.structs.replace(op, name=str(n)) for n, op in enumerate(ops)]
+    journal = Journal(
+        folder=os.fsencode(folder),
+        stage=f".allod-{record.parent.parent.name}-{record.name}".encode(),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        ops=named,
+        undoes=undoes,
+    )
+    with mended(folder), tree.opened(folder) as root:
+        journal.write(record)
+        try:
+            check_space(folder, named)
+            stage(root, record, journal, source)
+            journal.state = "committed"
+            journal.write(record)
+            checkpoint("committed")
+            perform(root, journal)
+        except BaseException:
+            roll_back(root, record, journal)
+            raise
+        finish(root, record, journal)
+    return journal
+
+
+def check_space(folder: Path, ops: list[Op]) -> None:
+    """Raises DiskFull before anything is written, where it would not fit."""
+    needed = sum(op.after.size for op in ops if op.after is not None and op.after.kind == "file")
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DiskFull(
+            f"applying needs {needed:,} bytes, and the disk of {folder} has {free:,} free",
+            "Free some space and apply again; nothing has changed.",
+        )
+
+
+# ── stage ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stage(root: int, record: Path, journal: Journal, source: Source) -> None:
+    """Writes new files and backups; afterwards the ops hold the staged files' own inodes and times."""
+    os.mkdir(journal.stage, 0o700, dir_fd=root)
+    checkpoint("stage made")
+    each = len(journal.ops) <= SYNC_EACH
+    with tree.opened(journal.stage, root) as staged, tree.opened(record / "backup") as backup:
+        for n, op in enumerate(journal.ops):
+            if op.before is not None and op.before.kind in ("file", "link"):
+                with tree.parent_of(root, op.path) as (at, name):
+                    keep(at, name, backup, op.name, each)
+            if op.after is not None and op.after.kind in ("file", "link"):
+                with source(op) as (at, name):
+                    if journal.undoes:  # the very file that was there, owner and all, where links reach
+                        keep(at, name, staged, op.name, each)
+                    else:
+                        bring(root, op, at, name, staged, each)
+                after = tree.node_at(staged, op.name.encode())
+                journal.ops[n] = msgspec.structs.replace(op, after=after)
+            checkpoint(f"staged {op.name}")
+        os.fsync(staged)
+        os.fsync(backup)
+    if not each:
+        os.sync()
+
+
+def keep(at: int, name: bytes, backup: int, to: str, sync: bool) -> None:
+    """A backup of a file or link: the same inode where backups are on its disk, else a copy."""
+    try:
+        os.link(name, to, src_dir_fd=at, dst_dir_fd=backup, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        copy(at, name, backup, to, sync=sync)
+
+
+def bring(root: int, op: Op, at: int, name: bytes, staged: int, sync: bool) -> None:
+    """A new file or link in the stage, with the mode and times it shall have and the owner of what it replaces."""
+    assert op.after is not None
+    copy(at, name, staged, op.name, mode=op.after.mode & 0o777, sync=sync)
+    if op.before is None or op.before.kind != "file" or op.after.kind != "file":
+        return
+    with contextlib.suppress(OSError), tree.parent_of(root, op.path) as (old_at, old):
+        was = os.stat(old, dir_fd=old_at, follow_symlinks=False)
+        if os.geteuid() == 0:
+            os.chown(op.name, was.st_uid, was.st_gid, dir_fd=staged, follow_symlinks=False)
+            os.chmod(op.name, op.after.mode & 0o777, dir_fd=staged)
+        with tree.reading(old_at, old) as before, tree.reading(staged, op.name.encode()) as after:
+            for attribute in os.listxattr(before):
+                if not attribute.startswith(("user.overlay.", "trusted.", "security.")):
+                    os.setxattr(after, attribute, os.getxattr(before, attribute))
+
+
+def copy(at: int, name: bytes, to_folder: int, to: str, *, mode: int | None = None, sync: bool) -> None:
+    """A copy of a file or link with its times; of a file also its mode, or another."""
+    was = os.stat(name, dir_fd=at, follow_symlinks=False)
+    node = tree.node_of(was)
+    if node.kind == "link":
+        os.symlink(os.readlink(name, dir_fd=at), to, dir_fd=to_folder)
+    else:
+        fd = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=to_folder)
+        try:
+            with tree.reading(at, name) as source:
+                tree.copy_bytes(source, fd)
+            os.fchmod(fd, node.mode if mode is None else mode)
+            os.utime(fd, ns=(was.st_atime_ns, was.st_mtime_ns))
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    os.utime(to, ns=(was.st_atime_ns, was.st_mtime_ns), dir_fd=to_folder, follow_symlinks=False)
+
+
+# ── perform ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def perform(root: int, journal: Journal) -> None:
+    """Brings every path from before to after. Can be broken off anywhere and done again."""
+    ops = journal.ops
+    for op in sorted(ops, key=lambda op: op.depth):
+        if op.before is not None and op.before.kind == "folder" and op.before.mode & 0o700 != 0o700:
+            set_mode(root, op.path, op.before.mode | 0o700)
+    for op in sorted(ops, key=lambda op: -op.depth):
+        if op.before is not None and (op.after is None or (op.after.kind == "folder") != (op.before.kind == "folder")):
+            remove(root, op, ops)
+            checkpoint(f"removed {op.name}")
+    with tree.opened(journal.stage, root) as staged:
+        for op in sorted(ops, key=lambda op: op.depth):
+            if op.after is not None:
+                place(root, op, staged)
+                checkpoint(f"placed {op.name}")
+    for op in sorted(ops, key=lambda op: -op.depth):
+        if op.after is not None and op.after.kind == "folder":
+            set_mode(root, op.path, op.after.mode & 0o777)
+    checkpoint("performed")
+
+
+def set_mode(root: int, path: bytes, mode: int) -> None:
+    """Sets the mode of a folder, if there is one."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), tree.parent_of(root, path) as (at, name):
+        with tree.opened(name, at) as fd:
+            os.fchmod(fd, mode)
+
+
+def remove(root: int, op: Op, ops: list[Op]) -> None:
+    """Takes away what was there. A folder that somebody put something into meanwhile stays."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), tree.parent_of(root, op.path) as (at, name):
+        now = tree.node_at(at, name)
+        if now is None or any(now.same(other.after) for other in ops if other.path == op.path and other.after):
+            return
+        if not now.same(op.before):
+            raise changed(op.path)
+        try:
+            if now.kind == "folder":
+                os.rmdir(name, dir_fd=at)
+            else:
+                os.unlink(name, dir_fd=at)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+
+
+def place(root: int, op: Op, staged: int) -> None:
+    """Puts what shall be there in its place."""
+    assert op.after is not None
+    with tree.parent_of(root, op.path) as (at, name):
+        now = tree.node_at(at, name)
+        if op.after.kind == "folder":
+            if now is None:
+                os.mkdir(name, 0o700, dir_fd=at)
+            elif now.kind != "folder":
+                raise changed(op.path)
+            return
+        if tree.node_at(staged, op.name.encode()) is None:
+            return  # done before we were killed
+        if now is not None and not now.same(op.before):
+            raise changed(op.path)
+        os.rename(op.name, name, src_dir_fd=staged, dst_dir_fd=at)
+
+
+def changed(path: bytes) -> Conflict:
+    """The error for a path that is not as it was."""
+    return Conflict(
+        f"{printable(path)} changed meanwhile",
+        "Nothing was written. Look at the file, then try again.",
+    )
+
+
+def finish(root: int, record: Path, journal: Journal) -> None:
+    """Says that it is done, then clears up."""
+    for folder in {os.path.dirname(op.path) for op in journal.ops}:
+        with contextlib.suppress(OSError), tree.parent_of(root, folder + b"/x" if folder else b"x") as (at, _):
+            os.fsync(at)
+    journal.state = "done"
+    journal.write(record)
+    checkpoint("done")
+    tree.remove_at(root, journal.stage)
+    checkpoint("cleared")
+
+
+# ── back ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def roll_back(root: int, record: Path, journal: Journal) -> None:
+    """Brings every path back to before. What somebody else changed meanwhile stays as they left it."""
+    if journal.state == "committed":
+        for op in sorted(journal.ops, key=lambda op: -op.depth):
+            if op.after is not None:
+                take_back(root, op)
+        with tree.opened(journal.stage, root) as staged, tree.opened(record / "backup") as backup:
+            for op in sorted(journal.ops, key=lambda op: op.depth):
+                if op.before is not None:
+                    give_back(root, op, staged, backup)
+            for op in sorted(journal.ops, key=lambda op: -op.depth):
+                if op.before is not None and op.before.kind == "folder":
+                    set_mode(root, op.path, op.before.mode)
+    tree.remove_at(root, journal.stage)
+    journal.state = "rolled back"
+    journal.write(record)
+    tree.remove_tree(record / "backup")
+
+
+def take_back(root: int, op: Op) -> None:
+    """Removes what we placed, where nothing was before or something of another kind."""
+    assert op.after is not None
+    if op.before is not None and op.before.kind != "folder" and op.after.kind != "folder":
+        return  # give_back replaces it in one rename
+    with contextlib.suppress(OSError), tree.parent_of(root, op.path) as (at, name):
+        now = tree.node_at(at, name)
+        if now is None or not now.same(op.after) and now.kind != "folder":
+            return
+        if op.after.kind == "folder":
+            if op.before is None or op.before.kind != "folder":
+                os.rmdir(name, dir_fd=at)
+        else:
+            os.unlink(name, dir_fd=at)
+
+
+def give_back(root: int, op: Op, staged: int, backup: int) -> None:
+    """Puts back what was there."""
+    assert op.before is not None
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), tree.parent_of(root, op.path) as (at, name):
+        now = tree.node_at(at, name)
+        if op.before.kind == "folder":
+            if now is None:
+                os.mkdir(name, 0o700, dir_fd=at)
+        elif now is None or now.same(op.after):
+            again = f"back-{op.name}"
+            tree.remove_at(staged, again.encode())
+            keep(backup, op.name.encode(), staged, again, sync=True)
+            os.rename(again, name, src_dir_fd=staged, dst_dir_fd=at)
+
+
+def recover(record: Path) -> State:
+    """Finishes a step that was broken off, or takes it back. The caller holds ``exclusively``."""
+    journal = Journal.read(record)
+    if journal.state in ("done", "rolled back"):
+        with contextlib.suppress(OSError), tree.opened(journal.folder) as root:
+            tree.remove_at(root, journal.stage)
+        return journal.state
+    with mended(Path(os.fsdecode(journal.folder))), tree.opened(journal.folder) as root:
+        if journal.state == "staging":
+            roll_back(root, record, journal)
+            return journal.state
+        try:
+            perform(root, journal)
+        except (Conflict, OSError):
+            roll_back(root, record, journal)
+            return journal.state
+        finish(root, record, journal)
+        return journal.state
+
+
+@contextlib.contextmanager
+def mended(folder: Path) -> Iterator[None]:
+    """Turns the system's errors into ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no space left on the disk of {folder}", "Free some space and try again.") from error
+        what = f"{folder} cannot be written: {error.strerror}" + (f" ({error.filename!s})" if error.filename else "")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise ReadOnly(what, "Check the permissions of the folder and its files; nothing has changed.") from error
+        raise Disk(what, "Nothing has changed.") from error

@@ -1,0 +1,202 @@
+"""Files by name below an open folder, never following a link: the ground for reading and writing what code left behind.
+
+Every path is relative, in bytes (a name on disk need not be text), and is walked one component at a time with
+O_NOFOLLOW from a file descriptor of the root. So neither a hostile tree nor one that changes meanwhile can lead outside.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+Kind = Literal["file", "folder", "link", "other"]
+
+FICLONE = 0x40049409  # ioctl_ficlone(2): share the blocks where the filesystem can
+CHUNK = 1 << 20
+
+
+class Node(Struct, frozen=True):
+    """What is at a path. Times are in nanoseconds."""
+
+    kind: Kind
+    mode: int  # permission bits
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    device: int
+    target: bytes = b""  # where a link points
+    whiteout: bool = False  # overlayfs's mark for "deleted"
+
+    def same(self, other: "Node | None") -> bool:
+        """Whether nothing was done to it since ``other`` was taken. A link or backup made of it changes only ctime."""
+        if other is None or self.kind != other.kind or self.mode != other.mode:
+            return False
+        if self.kind == "folder":
+            return True
+        return (self.inode, self.size, self.mtime, self.target) == (
+            other.inode,
+            other.size,
+            other.mtime,
+            other.target,
+        )
+
+
+@contextlib.contextmanager
+def opened(path: str | bytes | Path, at: int | None = None) -> Iterator[int]:
+    """An open folder. With ``at``, ``path`` is a name (or ``.``) in that open folder and no link."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if at is not None else 0)
+    fd = os.open(path, flags, dir_fd=at)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def parent_of(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
+    """The open folder that holds ``path``, and its last name.
+
+    Raises:
+        OSError: a folder on the way is missing, or is a link (ELOOP or ENOTDIR).
+    """
+    *parts, name = path.split(b"/")
+    if not all(part not in (b"", b".", b"..") for part in (*parts, name)):
+        raise OSError(errno.EINVAL, "not a path below the folder", os.fsdecode(path))
+    fd = os.dup(root)
+    try:
+        for part in parts:
+            down = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            os.close(fd)
+            fd = down
+        yield fd, name
+    finally:
+        os.close(fd)
+
+
+def node_at(at: int, name: bytes) -> Node | None:
+    """What ``name`` is in an open folder; None where there is nothing."""
+    try:
+        st = os.stat(name, dir_fd=at, follow_symlinks=False)
+        target = os.readlink(name, dir_fd=at) if stat.S_ISLNK(st.st_mode) else b""
+    except FileNotFoundError:
+        return None
+    return node_of(st, target)
+
+
+def node_of(st: os.stat_result, target: bytes = b"") -> Node:
+    """The same from a stat."""
+    kinds: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+    return Node(
+        kind=kinds.get(stat.S_IFMT(st.st_mode), "other"),
+        mode=stat.S_IMODE(st.st_mode),
+        size=st.st_size,
+        mtime=st.st_mtime_ns,
+        ctime=st.st_ctime_ns,
+        inode=st.st_ino,
+        device=st.st_dev,
+        target=target,
+        whiteout=stat.S_ISCHR(st.st_mode) and st.st_rdev == 0,
+    )
+
+
+def node(root: int, path: bytes) -> Node | None:
+    """What is at ``path`` below an open folder; None where there is nothing, or no folder on the way to it."""
+    try:
+        with parent_of(root, path) as (at, name):
+            return node_at(at, name)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+
+
+def names(at: int) -> list[bytes]:
+    """The names in an open folder, sorted."""
+    return sorted(os.fsencode(name) for name in os.listdir(at))
+
+
+@contextlib.contextmanager
+def reading(at: int, name: bytes) -> Iterator[int]:
+    """A regular file opened for reading; a pipe, device or link in its place is an OSError, never a wait."""
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(name))
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def head(root: int, path: bytes, size: int) -> bytes:
+    """The first ``size`` bytes of a file."""
+    with parent_of(root, path) as (at, name), reading(at, name) as fd:
+        parts: list[bytes] = []
+        while size > 0 and (data := os.read(fd, min(size, CHUNK))):
+            parts.append(data)
+            size -= len(data)
+    return b"".join(parts)
+
+
+def same_bytes(one: int, other: int) -> bool:
+    """Whether two open files hold the same bytes; both are read from where they stand."""
+    while True:
+        a, b = os.read(one, CHUNK), os.read(other, CHUNK)
+        if a != b:
+            return False
+        if not a:
+            return True
+
+
+def copy_bytes(source: int, target: int) -> None:
+    """Copies a whole open file into an empty one: shared blocks, else within the kernel, else by hand."""
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(target, FICLONE, source)
+        return
+    try:
+        while os.copy_file_range(source, target, 1 << 30):
+            pass
+        return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    while data := os.read(source, CHUNK):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(target, view) :]
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a folder whatever the modes inside; nothing where there is nothing. Links are removed, not followed."""
+    try:
+        with opened(path.parent) as at:
+            remove_at(at, os.fsencode(path.name))
+    except FileNotFoundError:
+        pass
+
+
+def remove_at(at: int, name: bytes) -> None:
+    """Removes one thing in an open folder, with all below it. Not recursive in Python, as the tree may be deep."""
+    try:
+        os.unlink(name, dir_fd=at)
+        return
+    except FileNotFoundError:
+        return
+    except (IsADirectoryError, PermissionError):
+        pass
+    with contextlib.suppress(OSError):
+        os.rmdir(name, dir_fd=at)
+        return
+    with contextlib.suppress(OSError, NotImplementedError):
+        if not stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            os.chmod(name, 0o700, dir_fd=at)
+    with opened(name, at) as inner:
+        for each in names(inner):
+            remove_at(inner, each)
+    os.rmdir(name, dir_fd=at)

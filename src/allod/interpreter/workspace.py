@@ -1,0 +1,363 @@
+"""A folder of the user's that code may change freely without changing it.
+
+    workspace = Workspace.create(home, Path("~/films"))
+    …                                   # a Kernel runs code in it
+    workspace.changes()                 # created, changed and deleted files, with diffs
+    workspace.apply(["films.xlsx"])     # all, or some; undoable
+    workspace.discard()
+
+The code sees the folder through an overlay (see ``sandbox``), so that its changes land in an upper layer of the job
+(``overlay`` reads it). ``fork`` copies the layer, so that several attempts at one job can run side by side. The
+workspace owns the layers, knows how the folder was at the start, and refuses to apply over what changed meanwhile.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, Literal, Self
+
+import msgspec
+from msgspec import Struct
+
+from allod.errors import BadRequest, Conflict, NotFound, ReadOnly, SandboxFailed
+from allod.home import Home
+from allod.interpreter import diffs, jobs, overlay, transaction, tree
+from allod.interpreter.jobs import Job, Seen
+from allod.interpreter.overlay import Difference, printable
+from allod.interpreter.sandbox import View
+
+# Folders that belong to the system: nobody's job is in them.
+SYSTEM = ("/", "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var", "/opt", "/run", "/home")
+UNREAL = ("/dev", "/proc", "/sys")
+
+
+class Change(Struct, frozen=True):
+    """One file that is not as it was."""
+
+    path: str  # below the folder; a folder ends in "/". Unprintable characters are written as escapes
+    kind: Literal["created", "changed", "deleted"]
+    before: int | None  # bytes
+    after: int | None
+    diff: str = ""  # unified; empty for what is not text
+    note: str = ""  # a changed mode, a link's target, or why it cannot be applied
+    refused: bool = False  # it will not be applied
+
+
+class Applied(Struct, frozen=True):
+    """What was written into the user's folder, or taken back."""
+
+    id: str  # job and record, for undo
+    folder: str
+    changes: tuple[Change, ...]
+    refused: tuple[Change, ...] = ()  # left out; the note says why
+
+
+class Workspace:
+    """The layers of one job over one folder."""
+
+    def __init__(self, home: Home, path: Path, job: Job, held: BinaryIO) -> None:
+        self.home = home
+        self.path = path
+        self.job = job
+        self._held = held
+        self.folder = Path(os.fsdecode(job.folder))
+        self.layers = Path(os.fsdecode(job.layers))
+        self.upper = self.layers / "upper"
+
+    @classmethod
+    def create(cls, home: Home, folder: Path) -> Self:
+        """Begins a job over ``folder``. What a killed process left half applied is finished first.
+
+        Raises:
+            NotFound, BadRequest: no such folder, or one that belongs to the system.
+            SandboxFailed: no disk here can hold the layers.
+        """
+        folder = checked(folder)
+        jobs.recover(home)
+        seen = jobs.note(folder, hidden(home, folder))
+        return cls._make(home, folder, seen)
+
+    @classmethod
+    def _make(cls, home: Home, folder: Path, seen: Seen, began: int = 0) -> Self:
+        name = jobs.new_id()
+        path = jobs.jobs_folder(home) / name
+        place = next(jobs.layer_places(home, folder), None)
+        if place is None:
+            raise SandboxFailed("no place for the job's layers", "Set ALLOD_HOME to a folder on a local disk.")
+        layers = place / name / "layers"
+        try:
+            path.mkdir(mode=0o700)
+            held = jobs.lock(path)
+            for part in ("upper", "work", "home", "tmp"):
+                (layers / part).mkdir(parents=True, mode=0o700)
+            (layers / "upper").chmod(folder.stat().st_mode & 0o777)  # the folder's own mode, as seen inside
+            (path / "output").mkdir()
+        except OSError as error:
+            raise ReadOnly(
+                f"cannot make {error.filename}: {error.strerror}", "Check the disk's permissions."
+            ) from error
+        job = Job(
+            name,
+            os.fsencode(folder),
+            os.fsencode(layers),
+            time.strftime("%FT%T%z"),
+            began or time.time_ns(),
+            os.getpid(),
+        )
+        (path / "seen").write_bytes(msgspec.msgpack.encode(seen))
+        jobs.write(path, job)
+        return cls(home, path, job, held)
+
+    def fork(self) -> Self:
+        """Another job over the same folder that begins with this one's changes so far and goes its own way."""
+        other = type(self)._make(self.home, self.folder, self._seen, self.job.began)
+        with tree.opened(self.upper) as source, tree.opened(other.upper) as target:
+            copy_layer(source, target)
+        return other
+
+    @property
+    def view(self) -> View:
+        """What code in it sees."""
+        layers = self.layers
+        return View(
+            folder=self.folder,
+            upper=self.upper,
+            work=layers / "work",
+            home=layers / "home",
+            tmp=layers / "tmp",
+            hidden=hidden(self.home, self.folder),
+        )
+
+    @property
+    def output(self) -> Path:
+        """Where the output of its runs is kept."""
+        return self.path / "output"
+
+    @cached_property
+    def _seen(self) -> Seen:
+        return msgspec.msgpack.decode((self.path / "seen").read_bytes(), type=Seen)
+
+    # ── changes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def differences(self) -> list[Difference]:
+        """Every path that is not as it is in the folder, folders included."""
+        secret = [os.fsencode(path.relative_to(self.folder)) for path in hidden(self.home, self.folder)]
+        return [d for d in overlay.differences(self.folder, self.upper) if not any(within(d.path, s) for s in secret)]
+
+    def changes(self) -> list[Change]:
+        """The same for people: files, and folders that nothing else in the list implies."""
+        found = self.differences()
+        with tree.opened(self.folder) as folder, tree.opened(self.upper) as upper:
+            return sorted((change(d, folder, upper) for d in listed(found)), key=lambda c: c.path)
+
+    # ── apply ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def apply(self, paths: Sequence[str] | None = None, *, overwrite: bool = False) -> Applied:
+        """Writes the changes into the user's folder: all, or those at or below ``paths``. All or nothing.
+
+        Raises:
+            NotFound: nothing changed at one of ``paths``.
+            Conflict: a file changed in the folder since the job began (``overwrite``: then it is lost, but undoable).
+            DiskFull, ReadOnly, Disk: it cannot be written.
+        """
+        found = self.differences()
+        chosen = found if paths is None else choose(found, paths)
+        with tree.opened(self.folder) as folder, tree.opened(self.upper) as upper:
+            shown = [change(d, folder, upper) for d in listed(chosen)]
+            good = [d for d in chosen if not d.refused and not blocked(d, chosen)]
+            if not overwrite:
+                self._check(good)
+            done = tuple(c for c in shown if not c.refused)
+            left = tuple(c for c in shown if c.refused)
+            if not good:
+                return Applied("", str(self.folder), (), left)
+            ops = [transaction.Op(d.path, d.before, d.after) for d in good]
+            with transaction.exclusively(self.path.parent):
+                record = jobs.new_record(self.path)
+                journal = transaction.run(self.folder, record, ops, lambda op: tree.parent_of(upper, op.path))
+        (record / "changes.json").write_bytes(msgspec.json.encode(done))
+        self._now_seen(journal)
+        return Applied(f"{self.path.name}/{record.name}", str(self.folder), done, left)
+
+    def _check(self, chosen: list[Difference]) -> None:
+        seen = self._seen
+        moved: list[str] = []
+        for d in chosen:
+            was = seen.nodes.get(d.path)
+            if was is not None:
+                fine = d.before is not None and d.before.same(was) if d.before is not None else False
+            elif seen.whole:
+                fine = d.before is None
+            else:
+                fine = d.before is None or d.before.ctime < self.job.began
+            if not fine and not (d.before is None and d.after is None):
+                moved.append(printable(d.path))
+        if moved:
+            more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
+            raise Conflict(
+                f"changed in {self.folder} since the job began: {', '.join(moved[:5])}{more}",
+                "Nothing was applied. Apply the other files by name, or run the job again.",
+            )
+
+    def _now_seen(self, journal: transaction.Journal) -> None:
+        """What was applied is what the next apply must find."""
+        nodes = dict(self._seen.nodes)
+        for op in journal.ops:
+            if op.after is None:
+                nodes.pop(op.path, None)
+        with tree.opened(self.folder) as folder:
+            for op in journal.ops:
+                if op.after is not None and (now := tree.node(folder, op.path)) is not None:
+                    nodes[op.path] = now
+        self.__dict__["_seen"] = Seen(nodes, self._seen.whole)
+        (self.path / "seen").write_bytes(msgspec.msgpack.encode(self._seen))
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def discard(self) -> None:
+        """Drops what was not applied. What was applied stays undoable."""
+        self.close()
+        jobs.clear(self.path)
+
+    def close(self) -> None:
+        """Leaves the job as it is, for another process to go on with or for time to clear."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# ── which folders ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def checked(folder: Path) -> Path:
+    """The real path of a folder in which a job may run; raises NotFound or BadRequest."""
+    try:
+        real = folder.expanduser().resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise NotFound(f"no folder {folder}", "Give the path of a folder that exists.") from error
+    if not real.is_dir():
+        raise BadRequest(f"{folder} is not a folder", "Give the folder that holds the file.")
+    if str(real) in SYSTEM or any(real.is_relative_to(unreal) for unreal in UNREAL):
+        raise BadRequest(f"{real} belongs to the system", "Run allod in a folder of your own.")
+    if not os.access(real, os.R_OK | os.X_OK):
+        raise ReadOnly(f"{real} cannot be read", "Check its permissions.")
+    return real
+
+
+def hidden(home: Home, folder: Path) -> tuple[Path, ...]:
+    """What of the folder code does not see: allod's own things, and settings and keys where it is the user's home."""
+    found = {path.resolve() for path in (home.config, home.data, home.cache, home.models)}
+    user = Path.home().resolve()
+    if user == folder:
+        found |= {path for path in user.iterdir() if path.name.startswith(".") and not path.is_symlink()}
+    inside = sorted(path for path in found if path.is_relative_to(folder) and path != folder and path.exists())
+    return tuple(p for p in inside if not any(p != other and p.is_relative_to(other) for other in inside))
+
+
+# ── which changes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def within(path: bytes, top: bytes) -> bool:
+    """Whether ``path`` is ``top`` or below it."""
+    return path == top or path.startswith(top + b"/")
+
+
+def is_folder(d: Difference) -> bool:
+    """Whether a difference is about nothing but a folder."""
+    return all(node is None or node.kind == "folder" for node in (d.before, d.after))
+
+
+def listed(found: list[Difference]) -> Iterator[Difference]:
+    """Those a person wants to see: a new or deleted folder only where nothing in it is in the list."""
+    parents: set[bytes] = set()
+    for d in found:
+        parts = d.path.split(b"/")
+        parents.update(b"/".join(parts[:n]) for n in range(1, len(parts)))
+    for d in found:
+        if d.refused or not is_folder(d) or d.path not in parents or (d.before is not None and d.after is not None):
+            yield d
+
+
+def blocked(d: Difference, chosen: list[Difference]) -> bool:
+    """Whether a folder on its way, or something in a folder it removes, is refused."""
+    bad = [other for other in chosen if other.refused]
+    return any(within(d.path, other.path) or (d.after is None and within(other.path, d.path)) for other in bad)
+
+
+def choose(found: list[Difference], paths: Sequence[str]) -> list[Difference]:
+    """The differences at or below the given paths, with the folders they need.
+
+    Raises:
+        NotFound: nothing changed at one of them.
+    """
+    wanted: set[bytes] = set()
+    for text in paths:
+        top = text.rstrip("/")
+        hits = {d.path for d in found if printable(d.path) == top or printable(d.path).startswith(top + "/")}
+        if not hits:
+            raise NotFound(f"nothing changed at {text}", "See the list of changes for the paths.")
+        wanted |= hits
+    for d in found:
+        if is_folder(d) and d.after is None and d.path not in wanted:
+            below = [other.path for other in found if other.path != d.path and within(other.path, d.path)]
+            if below and all(path in wanted for path in below):
+                wanted.add(d.path)  # its whole contents go, so it goes too
+        elif d.after is not None and d.after.kind == "folder" and any(within(path, d.path) for path in wanted):
+            wanted.add(d.path)
+    return [d for d in found if d.path in wanted]
+
+
+def change(d: Difference, folder: int, upper: int) -> Change:
+    """A difference as people read it."""
+    path = printable(d.path)
+    kind = "created" if d.before is None else "deleted" if d.after is None else "changed"
+    sizes = [None if n is None else n.size if n.kind != "folder" else 0 for n in (d.before, d.after)]
+    notes = [d.refused] if d.refused else []
+    if d.before is not None and d.after is not None and d.before.kind == d.after.kind and d.before.mode != d.after.mode:
+        notes.append(f"mode {d.before.mode:o} → {d.after.mode:o}")
+    if d.after is not None and d.after.kind == "link" and not d.refused:
+        notes.append(f"link to {printable(d.after.target)}")
+    if is_folder(d):
+        return Change(path + "/", kind, *sizes, note="; ".join(notes), refused=bool(d.refused))
+    texts: list[bytes] = []
+    for at, node in ((folder, d.before), (upper, d.after)):
+        data = b""
+        if node is not None and node.kind == "file":
+            with contextlib.suppress(OSError):
+                data = tree.head(at, d.path, diffs.LARGEST + 1)
+        texts.append(data)
+    return Change(path, kind, *sizes, diffs.unified(path, *texts), "; ".join(notes), bool(d.refused))
+
+
+def copy_layer(source: int, target: int) -> None:
+    """Copies an upper layer, whiteouts and opaque marks included; shares blocks where the disk can."""
+    for attribute in os.listxattr(source):
+        if attribute in ("user.overlay.opaque", "user.overlay.impure"):
+            os.setxattr(target, attribute, os.getxattr(source, attribute))
+    for name in tree.names(source):
+        node = tree.node_at(source, name)
+        if node is None:
+            continue
+        if node.kind == "folder":
+            os.mkdir(name, 0o700, dir_fd=target)
+            with tree.opened(name, source) as down, tree.opened(name, target) as to:
+                copy_layer(down, to)
+                os.fchmod(to, node.mode)
+        elif node.whiteout:
+            os.mknod(name, 0o600 | 0o020000, 0, dir_fd=target)
+        elif node.kind in ("file", "link"):
+            transaction.copy(source, name, target, os.fsdecode(name), sync=False)
+
+
+def undo(home: Home, folder: Path | None = None) -> Applied | None:
+    """See ``allod.interpreter.undo``."""
+    from allod.interpreter.undo import undo
+
+    return undo(home, folder)
