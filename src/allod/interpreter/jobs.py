@@ -140,7 +140,7 @@ def note(folder: Path, hidden: tuple[Path, ...]) -> Seen:
 
 def layer_places(home: Home, folder: Path) -> Iterator[Path]:
     """Where the layers of a job over ``folder`` may lie, best first: never inside of the folder itself."""
-    places = [jobs_folder(home), Path("/var/tmp"), Path(tempfile.gettempdir())]  # noqa: S108
+    places = [jobs_folder(home), Path("/var/tmp"), Path(tempfile.gettempdir())]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         places.append(Path(runtime))
     for place in places:

@@ -5,8 +5,8 @@
             …                       # Stream, Result, Picture, Failure, InputRequest, Notice
 
 Entering starts the process and does not wait for it: the first ``run`` does. One run at a time. State lives between
-runs, and survives ``interrupt``. A kernel that dies (memory, a crash in C, ``os._exit``) ends its run with a Failure; the
-next run begins a new one and says in a Notice that the variables are gone.
+runs, and survives ``interrupt``. A kernel that dies (memory, a crash in C, ``os._exit``) ends its run with a Failure;
+the next run begins a new one and says in a Notice that the variables are gone.
 
 It speaks Jupyter's messaging protocol (https://jupyter-client.readthedocs.io/en/stable/messaging.html) over Unix
 sockets in a folder that is bound into the sandbox, as there is no network inside. Runs on asyncio, as pyzmq does.
@@ -20,7 +20,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -60,7 +60,7 @@ class Kernel:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls, workspace: Workspace, limits: Limits | None = None) -> AsyncIterator[Self]:
+    async def start(cls, workspace: Workspace, limits: Limits | None = None) -> AsyncGenerator[Self]:
         """A kernel over ``workspace``, killed at the end with everything that it started.
 
         Raises:
@@ -110,7 +110,7 @@ class Kernel:
         self._process = process
         await self._wait_ready(process)
         client = AsyncKernelClient()
-        client.load_connection_info(info | {"ip": str(self._folder / "k")})
+        client.load_connection_info(info | {"ip": str(self._folder / "k")})  # pyright: ignore[reportArgumentType]
         client.start_channels(shell=True, iopub=True, stdin=True, hb=False, control=False)
         self._client = client
         await self._handshake(client)
@@ -176,8 +176,10 @@ class Kernel:
             self._run.answered()
 
     async def interrupt(self) -> None:
-        """Stops the code that runs, as Ctrl-C would: the run ends with a KeyboardInterrupt and the variables stay. Code that
-        does not heed it is killed with its kernel within two seconds."""
+        """Stops the code that runs, as Ctrl-C would: the run ends with a KeyboardInterrupt and the variables stay.
+
+        Code that does not heed it is killed with its kernel within two seconds.
+        """
         if self._run is not None:
             self._run.interrupt()
 

@@ -87,9 +87,7 @@ class Reader:
         if depth >= DEEPEST:
             yield Difference(path, before, after, f"folders nested deeper than {DEEPEST} levels")
             return
-        if not merged:
-            yield Difference(path, before, after)
-        elif before is not None and before.mode != after.mode:
+        if not merged or (before is not None and before.mode != after.mode):
             yield Difference(path, before, after)
         try:
             with contextlib.ExitStack() as stack:

@@ -93,7 +93,7 @@ class Run:
         get = {"iopub": client.get_iopub_msg, "shell": client.get_shell_msg, "stdin": client.get_stdin_msg}[channel]
         with contextlib.suppress(Exception):
             message = await get(timeout=0)
-            if isinstance(message, dict) and isinstance(message.get("content"), dict):
+            if isinstance(message.get("content"), dict):
                 return message
         return None
 
@@ -125,12 +125,12 @@ class Run:
             yield from self._shown(content.get("data"))
 
     def _failure(self, content: dict[str, Any]) -> Failure:
-        """An exception. One that comes of a limit is told as the limit."""
+        """An exception of the code."""
         name, message = str(content.get("ename", "")), str(content.get("evalue", ""))
         lines = content.get("traceback")
         values = content.get("values")
         line = content.get("line")
-        failure = Failure(
+        return Failure(
             name,
             message,
             "\n".join(str(each) for each in lines) if isinstance(lines, list) else "",  # pyright: ignore
@@ -139,7 +139,6 @@ class Run:
             tuple(str(each) for each in values) if isinstance(values, list) else (),  # pyright: ignore
             str(content.get("hint", "")),
         )
-        return failure
 
     def _shown(self, data: object) -> Iterator[Output]:
         if not isinstance(data, dict):

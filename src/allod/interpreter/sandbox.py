@@ -165,8 +165,7 @@ class Sandbox:
             os.close(info_write)
             os.close(block_read)
         try:
-            with open(info_read, "rb", closefd=True) as info:  # noqa: PTH123
-                text = await asyncio.to_thread(info.read)
+            text = await asyncio.to_thread(read_all, info_read)
             if not text:
                 assert bwrap.stdout is not None
                 said = (await bwrap.stdout.read()).decode(errors="replace").strip()
@@ -182,12 +181,18 @@ class Sandbox:
             os.close(block_write)
 
 
+def read_all(fd: int) -> bytes:
+    """Everything from a pipe; closes it."""
+    with open(fd, "rb") as file:
+        return file.read()
+
+
 def mounts(view: View) -> Iterable[Mount]:
     """Everything visible inside, in any order; deeper ones are mounted later."""
     yield from system_mounts()
     for path in python_folders():
         yield Mount(path, "--ro-bind", (path,))
-    yield Mount("/tmp", "--bind", (str(view.tmp),))  # noqa: S108
+    yield Mount("/tmp", "--bind", (str(view.tmp),))
     yield Mount(INSIDE_HOME, "--bind", (str(view.home),))
     folder = str(view.folder)
     overlay = ("--overlay-src", folder, "--overlay", str(view.upper), str(view.work))
@@ -207,11 +212,11 @@ def mounts(view: View) -> Iterable[Mount]:
 def system_mounts() -> tuple[Mount, ...]:
     """/usr, the little of /etc that is needed, /proc and /dev."""
     found = [Mount("/usr", "--ro-bind", ("/usr",)), Mount("/proc", "--proc"), Mount("/dev", "--dev")]
-    found.append(Mount("/dev/shm", "--tmpfs"))  # noqa: S108
+    found.append(Mount("/dev/shm", "--tmpfs"))
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         path = Path("/") / name
         if path.is_symlink():
-            found.append(Mount(str(path), "--symlink", (os.readlink(path),)))
+            found.append(Mount(str(path), "--symlink", (str(path.readlink()),)))
         elif path.exists():
             found.append(Mount(str(path), "--ro-bind", (str(path),)))
     for path in (*(f"/etc/{name}" for name in ETC), "/nix/store", "/var/cache/fontconfig"):
@@ -228,7 +233,7 @@ def python_folders() -> tuple[str, ...]:
     found = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     link = Path(sys.executable)
     while link.is_symlink():  # a virtual environment's python → another link → the real one
-        link = link.parent / os.readlink(link)
+        link = link.parent / link.readlink()
         found.add(os.path.normpath(link.parent.parent))
     found |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
     found |= {os.path.realpath(path) for path in found}
@@ -252,7 +257,7 @@ def environment() -> dict[str, str]:
         "LOGNAME": user,
         "SHELL": "/bin/sh",
         "TERM": "dumb",
-        "TMPDIR": "/tmp",  # noqa: S108
+        "TMPDIR": "/tmp",
         "PYTHONDONTWRITEBYTECODE": "1",  # else every import of the user's modules is a change to their folder
         "PYTHONPATH": site.getusersitepackages() if site.getusersitepackages() in sys.path else "",
         "MPLBACKEND": "Agg",
@@ -282,7 +287,8 @@ def remedy(said: str) -> str:
     if "user namespace" in said or "uid map" in said or "Operation not permitted" in said:
         return (
             "This system does not let programs make user namespaces. On Ubuntu: "
-            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0; in a container: --security-opt seccomp=unconfined."
+            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0; in a container: "
+            "--security-opt seccomp=unconfined."
         )
     if "overlay" in said:
         return "The disk that holds allod's data cannot hold an overlay. Set ALLOD_HOME to a folder on a local disk."

@@ -16,7 +16,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -84,7 +84,7 @@ def checkpoint(name: str) -> None:
 
 
 @contextlib.contextmanager
-def exclusively(jobs: Path) -> Iterator[None]:
+def exclusively(jobs: Path) -> Generator[None]:
     """One writer at a time over all jobs of a home, across processes."""
     jobs.mkdir(parents=True, exist_ok=True)
     with (jobs / "apply.lock").open("w") as file:
@@ -237,9 +237,9 @@ def perform(root: int, journal: Journal) -> None:
 
 def set_mode(root: int, path: bytes, mode: int) -> None:
     """Sets the mode of a folder, if there is one."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), tree.parent_of(root, path) as (at, name):
-        with tree.opened(name, at) as fd:
-            os.fchmod(fd, mode)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), contextlib.ExitStack() as stack:
+        at, name = stack.enter_context(tree.parent_of(root, path))
+        os.fchmod(stack.enter_context(tree.opened(name, at)), mode)
 
 
 def remove(root: int, op: Op, ops: list[Op]) -> None:
@@ -327,7 +327,7 @@ def take_back(root: int, op: Op) -> None:
         return  # give_back replaces it in one rename
     with contextlib.suppress(OSError), tree.parent_of(root, op.path) as (at, name):
         now = tree.node_at(at, name)
-        if now is None or not now.same(op.after) and now.kind != "folder":
+        if now is None or (now.kind != "folder" and not now.same(op.after)):
             return
         if op.after.kind == "folder":
             if op.before is None or op.before.kind != "folder":
@@ -372,7 +372,7 @@ def recover(record: Path) -> State:
 
 
 @contextlib.contextmanager
-def mended(folder: Path) -> Iterator[None]:
+def mended(folder: Path) -> Generator[None]:
     """Turns the system's errors into ours."""
     try:
         yield

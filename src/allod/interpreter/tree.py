@@ -1,7 +1,8 @@
 """Files by name below an open folder, never following a link: the ground for reading and writing what code left behind.
 
 Every path is relative, in bytes (a name on disk need not be text), and is walked one component at a time with
-O_NOFOLLOW from a file descriptor of the root. So neither a hostile tree nor one that changes meanwhile can lead outside.
+O_NOFOLLOW from a file descriptor of the root. So no hostile tree leads outside, nor one that
+changes meanwhile.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +50,7 @@ class Node(Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def opened(path: str | bytes | Path, at: int | None = None) -> Iterator[int]:
+def opened(path: str | bytes | Path, at: int | None = None) -> Generator[int]:
     """An open folder. With ``at``, ``path`` is a name (or ``.``) in that open folder and no link."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if at is not None else 0)
     fd = os.open(path, flags, dir_fd=at)
@@ -60,7 +61,7 @@ def opened(path: str | bytes | Path, at: int | None = None) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def parent_of(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
+def parent_of(root: int, path: bytes) -> Generator[tuple[int, bytes]]:
     """The open folder that holds ``path``, and its last name.
 
     Raises:
@@ -123,7 +124,7 @@ def names(at: int) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def reading(at: int, name: bytes) -> Iterator[int]:
+def reading(at: int, name: bytes) -> Generator[int]:
     """A regular file opened for reading; a pipe, device or link in its place is an OSError, never a wait."""
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
     try:

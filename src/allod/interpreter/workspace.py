@@ -184,21 +184,20 @@ class Workspace:
 
     def _check(self, chosen: list[Difference]) -> None:
         seen = self._seen
+        now = {d.path: d.before for d in chosen if d.before is not None}
         moved: list[str] = []
-        for d in chosen:
-            was = seen.nodes.get(d.path)
+        for path in {d.path for d in chosen}:
+            there, was = now.get(path), seen.nodes.get(path)
             if was is not None:
-                fine = d.before is not None and d.before.same(was) if d.before is not None else False
-            elif seen.whole:
-                fine = d.before is None
-            else:
-                fine = d.before is None or d.before.ctime < self.job.began
-            if not fine and not (d.before is None and d.after is None):
-                moved.append(printable(d.path))
+                fine = was.same(there)
+            else:  # not there when the job began; or in the part of a huge folder that was not looked at
+                fine = there is None or (not seen.whole and there.ctime < self.job.began)
+            if not fine:
+                moved.append(printable(path))
         if moved:
             more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
             raise Conflict(
-                f"changed in {self.folder} since the job began: {', '.join(moved[:5])}{more}",
+                f"changed in {self.folder} since the job began: {', '.join(sorted(moved)[:5])}{more}",
                 "Nothing was applied. Apply the other files by name, or run the job again.",
             )
 
@@ -318,14 +317,14 @@ def change(d: Difference, folder: int, upper: int) -> Change:
     """A difference as people read it."""
     path = printable(d.path)
     kind = "created" if d.before is None else "deleted" if d.after is None else "changed"
-    sizes = [None if n is None else n.size if n.kind != "folder" else 0 for n in (d.before, d.after)]
+    before, after = (None if n is None else n.size if n.kind != "folder" else 0 for n in (d.before, d.after))
     notes = [d.refused] if d.refused else []
     if d.before is not None and d.after is not None and d.before.kind == d.after.kind and d.before.mode != d.after.mode:
         notes.append(f"mode {d.before.mode:o} → {d.after.mode:o}")
     if d.after is not None and d.after.kind == "link" and not d.refused:
         notes.append(f"link to {printable(d.after.target)}")
     if is_folder(d):
-        return Change(path + "/", kind, *sizes, note="; ".join(notes), refused=bool(d.refused))
+        return Change(path + "/", kind, before, after, note="; ".join(notes), refused=bool(d.refused))
     texts: list[bytes] = []
     for at, node in ((folder, d.before), (upper, d.after)):
         data = b""
@@ -333,7 +332,7 @@ def change(d: Difference, folder: int, upper: int) -> Change:
             with contextlib.suppress(OSError):
                 data = tree.head(at, d.path, diffs.LARGEST + 1)
         texts.append(data)
-    return Change(path, kind, *sizes, diffs.unified(path, *texts), "; ".join(notes), bool(d.refused))
+    return Change(path, kind, before, after, diffs.unified(path, *texts), "; ".join(notes), bool(d.refused))
 
 
 def copy_layer(source: int, target: int) -> None:

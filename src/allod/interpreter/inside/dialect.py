@@ -1,3 +1,5 @@
+# pyright: basic, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalCall=false
+# pyright: reportArgumentType=false
 """The Python that models learned to write."""
 
 

@@ -1,3 +1,5 @@
+# pyright: basic, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalCall=false
+# pyright: reportArgumentType=false
 """The kernel's shell: IPython's, with plain failures, bounded output and an ``exit`` that ends the run only."""
 
 import builtins
@@ -15,7 +17,7 @@ BURST = 4 << 20  # characters a second that leave without waiting, so that a loo
 class Shell(ZMQInteractiveShell):
     """Reports failures as allod shows them."""
 
-    report = None  # failure.report, once loaded
+    report: "object"  # failure.report, once loaded
 
     def init_environment(self):
         """Leaves the environment alone; output is text, not a terminal."""

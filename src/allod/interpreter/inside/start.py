@@ -1,3 +1,5 @@
+# pyright: basic, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalCall=false
+# pyright: reportArgumentType=false
 """Starts the kernel: ``python start.py CONNECTION_FILE``. Writes "ready" to its stdout when it answers.
 
 An IPython kernel without what a job has no use for (history database, debugger, completion), with allod's own report of
