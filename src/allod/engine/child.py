@@ -1,0 +1,152 @@
+"""One worker process from the parent's side: started, waited for, its last words kept, killed.
+
+    child = await Child.start(parameters)        # returns once it says where it listens
+    child.address                                # ("127.0.0.1", 41234)
+    await child.fate()                           # after it broke off: an error that says why
+
+What is spoken with it over HTTP is ``llama``'s business.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from allod.errors import EngineFailed, RunnerCrashed
+
+if TYPE_CHECKING:
+    from allod.engine.llama_worker import Parameters
+
+WORKER = Path(__file__).with_name("llama_worker.py")
+LOG_LINES = 100
+LOG_LINE = 2000  # characters
+DYING = 0.8  # seconds that a process whose connection broke may take to be gone
+LOG_PREFIX = re.compile(r"^[0-9.]+ ([A-Z]) (?:\w+: )?")  # llama.cpp's: time, level, function
+
+
+class Child:
+    """A running worker."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.address = ("", 0)
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self._reading = asyncio.create_task(self._read_log())
+        self.gone = asyncio.create_task(process.wait())
+
+    @classmethod
+    async def spawn(cls) -> "Child":
+        """Starts the process; it waits for its parameters, importing meanwhile.
+
+        Raises:
+            EngineFailed: the system starts no processes.
+        """
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # not the worker's own folder: its modules would hide the standard library's
+                str(WORKER),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in the terminal is for the parent
+            )
+        except OSError as error:
+            raise EngineFailed(
+                f"the model's process cannot be started: {error}", "Check the system's limits."
+            ) from error
+        return cls(process)
+
+    async def load(self, parameters: "Parameters") -> None:
+        """Says what to load and waits for the address.
+
+        Raises:
+            EngineFailed: it ended instead; the message carries its last words.
+        """
+        assert self.process.stdin and self.process.stdout
+        try:
+            self.process.stdin.write(msgspec.json.encode(parameters | {"parent": os.getpid()}) + b"\n")
+            await self.process.stdin.drain()
+            line = await self.process.stdout.readline()
+        except OSError:
+            line = b""
+        if not line:
+            await self._end()
+            raise EngineFailed(
+                f"'{parameters['name']}' could not be loaded: {self.last_words() or 'its process ended without a word'}",
+                "Is the file damaged? `allod rm` and `allod pull` it again; `allod doctor` checks the engine.",
+            )
+        address: str = msgspec.json.decode(line)["address"]
+        host, _, port = address.rpartition("//")[2].rpartition(":")
+        self.address = (host, int(port))
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs, as far as is known."""
+        return self.process.returncode is None
+
+    async def fate(self, name: str) -> RunnerCrashed:
+        """Why a connection to it broke: the process's end, where it ended, with its last words."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self.gone), DYING)
+        code = self.process.returncode
+        if code is None:
+            return RunnerCrashed(f"the process of '{name}' broke off its answer", "Ask again.")
+        await self._end()
+        how = f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
+        words = self.last_words(3)
+        remedy = "Ask again: the next request starts it anew."
+        if code == -signal.SIGKILL:
+            remedy += " If this repeats, memory may be short: try a smaller context or model."
+        return RunnerCrashed(f"the process of '{name}' {how}" + (f": {words}" if words else ""), remedy)
+
+    def last_words(self, count: int = 1) -> str:
+        """What it said at the end: the first errors of its log, else the last lines; perhaps nothing."""
+        lines = [line for line in self.log if not (match := LOG_PREFIX.match(line)) or match[1] == "E"][:count]
+        return "; ".join(LOG_PREFIX.sub("", line) for line in lines or list(self.log)[-count:])[:600]
+
+    async def kill(self) -> None:
+        """Ends it at once and waits until it is gone, its memory with it."""
+        if self.alive:
+            with suppress(ProcessLookupError):
+                self.process.kill()
+        await self._end()
+
+    async def _end(self) -> None:
+        """Waits for the end, reads what is left of the log, lets the watcher go."""
+        await self.gone
+        if self.process.stdin:
+            self.process.stdin.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._reading), DYING)
+
+    async def _read_log(self) -> None:
+        """Keeps the last lines of stderr, however long or broken they are."""
+        assert self.process.stderr
+        rest = ""
+        while data := await self.process.stderr.read(64 * 1024):
+            *lines, rest = (rest + data.decode(errors="replace")).split("\n")
+            self.log.extend(line[:LOG_LINE] for line in lines if line.strip())
+            rest = rest[:LOG_LINE]
+        if rest.strip():
+            self.log.append(rest)
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,313 @@
+"""LlamaRunner: one model in one llama.cpp child, from the parent's side.
+
+    runner = await LlamaRunner.start(Load(name="smollm2:135m", model=path, context=8192, slots=4, threads=4))
+    async for chunk in runner.chat(request): ...
+    await runner.close()
+
+It knows how the child is set up (``Load``) and llama.cpp's own paths; when and whether to load is the engine's.
+
+A model with adapters gets an explicit list of them in every request: without one llama.cpp goes on with the KV cache
+that another adapter left in the slot (seen in its launch_slot_with_task), and the answer is neither's.
+"""
+
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings
+from allod.engine.child import Child
+from allod.engine.connection import ConnectionLost, Pool
+from allod.engine.fold import folded, folds
+from allod.engine.http_runner import HTTPRunner
+from allod.engine.runner import Answer, Facts
+from allod.engine.stream import CompletionReader
+from allod.engine.turns import Queue, Turns
+from allod.engine.wire import completion_body
+from allod.errors import BadRequest, EngineFailed, Unsupported
+
+HEALTH_EVERY = 0.05  # seconds between looks at a native server that is loading
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """Everything a child is started with. ``context`` is in tokens a slot."""
+
+    name: str
+    model: Path
+    context: int
+    threads: int
+    projector: Path | None = None
+    adapters: tuple[tuple[str, Path], ...] = ()  # (digest, file)
+    slots: int = 1
+    batch: int = 0
+    ubatch: int = 0
+    gpu_layers: int = -1
+    embedding: bool = False
+    reranking: bool = False
+    pooling: str = ""
+    cache_mib: int = 0
+    binary: str = ""  # a native llama-server to run instead of the bundled worker
+
+
+class Generation(Struct):
+    """Of ``/props``."""
+
+    n_ctx: int = 0
+
+
+class Modalities(Struct):
+    """Of ``/props``."""
+
+    vision: bool = False
+    audio: bool = False
+
+
+class Props(Struct):
+    """The reply of ``/props``, as far as it is looked at."""
+
+    default_generation_settings: Generation = field(default_factory=Generation)
+    total_slots: int = 1
+    modalities: Modalities = field(default_factory=Modalities)
+    chat_template: str = ""
+    chat_template_caps: dict[str, bool] = field(default_factory=dict[str, bool])
+    media_marker: str = "<__media__>"
+
+
+class LlamaRunner(HTTPRunner):
+    """A loaded model in a child process."""
+
+    def __init__(self, load: Load, child: Child, key: str, turns: Turns) -> None:
+        self.load = load
+        self.child = child
+        self.facts = Facts(model=load.name, context=load.context, slots=load.slots, embedding=load.embedding)
+        self._turns = turns
+        self._pool = Pool(*child.address, {"authorization": f"Bearer {key}"})
+        self._marker = ""
+
+    @classmethod
+    async def start(cls, load: Load, queue: Queue | None = None, child: Child | None = None) -> "LlamaRunner":
+        """Starts a child (or takes one that was spawned) and waits until the model answers.
+
+        Raises:
+            EngineFailed: it could not be loaded; the message carries the child's last words.
+        """
+        key = secrets.token_urlsafe(32)
+        child = child or await Child.spawn()
+        try:
+            await child.load(parameters(load, key))
+            runner = cls(load, child, key, Turns(load.slots, queue or Queue(sys.maxsize)))
+            await runner._learn()
+        except BaseException:
+            await child.kill()
+            raise
+        return runner
+
+    async def _learn(self) -> None:
+        """Waits for a native server, then asks what was loaded."""
+        while self.load.binary and not await self.health():
+            if not self.child.alive:
+                await self.child.kill()
+                raise EngineFailed(
+                    f"{self.load.binary} could not load '{self.load.name}': {self.child.last_words()}",
+                    "Check the setting engine.binary; empty, it takes the bundled engine.",
+                )
+            await asyncio.sleep(HEALTH_EVERY)
+        props = await self._ask("/props", None, Props, method="GET")
+        template = props.chat_template
+        self._marker = props.media_marker
+        self.facts = Facts(
+            model=self.load.name,
+            context=props.default_generation_settings.n_ctx or self.load.context,
+            slots=props.total_slots,
+            vision=props.modalities.vision,
+            audio=props.modalities.audio,
+            tools=props.chat_template_caps.get("supports_tools", False),
+            thinking=any(
+                sign in template for sign in ("enable_thinking", "reasoning_content", "<think>", "<|channel|>")
+            ),
+            embedding=self.load.embedding,
+            template=template,
+            memory=resident(self.child.pid),
+        )
+
+    # ── the protocol, where llama.cpp has more than /v1 ─────────────────────────────────────────────────────────────
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[ChatChunk]:
+        """Continues raw text or tokens; with a suffix, what stands between.
+
+        Raises:
+            Unsupported: a suffix, or pictures, for a model that was not made for them.
+        """
+        if request.images and not self.facts.vision:
+            raise Unsupported(f"'{self.facts.model}' cannot see pictures", "Use a model with vision.")
+        path, body = completion_body(request, self._marker)
+        reader = CompletionReader(request.top_logprobs, self.facts.model)
+        async with aclosing(self._answer(path, self._more(body, request), reader)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def embed(self, inputs: list[str] | list[list[int]]) -> Embeddings:
+        """One vector an input, in one pass.
+
+        Raises:
+            Unsupported: it was loaded to chat; LoadOptions.embedding loads it for this.
+        """
+        if not self.facts.embedding:
+            raise Unsupported(f"'{self.facts.model}' is loaded to chat", "Lease it with LoadOptions(embedding=True).")
+        return await super().embed(inputs)
+
+    async def detokenize(self, tokens: list[int]) -> str:
+        """The text of token ids.
+
+        Raises:
+            BadRequest: an id that the vocabulary lacks.
+        """
+        try:
+            return await super().detokenize(tokens)
+        except EngineFailed as error:
+            if "range_check" not in error.message:
+                raise
+            raise BadRequest(
+                "a token id is outside the vocabulary", "Send ids that this model's tokenize gave."
+            ) from None
+
+    @asynccontextmanager
+    async def forward(self, path: str, body: bytes) -> AsyncGenerator[Answer]:
+        """Posts ``body`` to llama.cpp's own ``path`` and hands the answer through.
+
+        Streams pass byte for byte. A chat or completion that is not to be streamed is streamed from the child all the
+        same and put together here: llama.cpp notices only between events that nobody waits any more.
+        """
+        if self.load.adapters:
+            body = self._with_adapters(body)
+        if fold := folds(path, body):
+            async with self._turn(), self._open("POST", path, fold) as answer:
+                yield await folded(answer, self._told)
+            return
+        async with self._turn(), self._open("POST", path, body) as answer:
+            yield Answer(answer.status, answer.content_type, self._told(answer.body))
+
+    async def _told(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        """A body that breaks off with our error."""
+        try:
+            async for data in body:
+                yield data
+        except ConnectionLost:
+            raise await self.child.fate(self.facts.model) from None
+
+    # ── adapters ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _more(self, body: dict[str, Any], request: ChatRequest | CompletionRequest) -> dict[str, Any]:
+        body = super()._more(body, request)
+        wanted = request.adapters if isinstance(request, ChatRequest) else []
+        if wanted or self.load.adapters:
+            body["lora"] = self._scales(dict(wanted))
+        return body
+
+    def _scales(self, wanted: dict[str, float]) -> list[dict[str, float]]:
+        """llama.cpp's list: every adapter, those not wanted at 0; all in full where the request names none."""
+        known = [digest for digest, _ in self.load.adapters]
+        if unknown := set(wanted) - set(known):
+            raise BadRequest(f"'{self.facts.model}' has no adapter {sorted(unknown)[0][:80]}", "Name one that it has.")
+        return [
+            {"id": index, "scale": wanted.get(digest, 0.0) if wanted else 1.0} for index, digest in enumerate(known)
+        ]
+
+    def _with_adapters(self, body: bytes) -> bytes:
+        """A raw body with the list; what cannot be read is left to llama.cpp to refuse."""
+        try:
+            fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        except msgspec.DecodeError:
+            return body
+        if "lora" not in fields:
+            fields["lora"] = msgspec.Raw(msgspec.json.encode(self._scales({})))
+        return msgspec.json.encode(fields)
+
+    # ── the way there ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _turn(self) -> AbstractAsyncContextManager[None]:
+        return self._turns.turn()
+
+    @asynccontextmanager
+    async def _open(self, method: str, path: str, body: bytes = b"") -> AsyncGenerator[Answer]:
+        try:
+            async with self._pool.open(method, path, body) as answer:
+                yield answer
+        except ConnectionLost:
+            raise await self.child.fate(self.facts.model) from None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child still runs."""
+        return self.child.alive
+
+    async def close(self) -> None:
+        """Kills the child and gives the memory back."""
+        self._pool.close()
+        await self.child.kill()
+
+
+# ── setting a child up ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def parameters(load: Load, key: str) -> Any:
+    """The worker's ``Parameters``."""
+    return {
+        "key": key,
+        "command": native_command(load) if load.binary else [],
+        "name": load.name,
+        "model": str(load.model),
+        "projector": str(load.projector or ""),
+        "adapters": [str(path) for _, path in load.adapters],
+        "context": load.context * load.slots,
+        "slots": load.slots,
+        "batch": load.batch,
+        "ubatch": load.ubatch,
+        "threads": load.threads,
+        "gpu_layers": load.gpu_layers,
+        "embedding": load.embedding,
+        "reranking": load.reranking,
+        "pooling": load.pooling,
+        "cache_mib": load.cache_mib,
+    }
+
+
+def native_command(load: Load) -> list[str]:
+    """The command line of a native ``llama-server``; the worker adds the port, and the key by environment."""
+    command = [load.binary, "--host", "127.0.0.1", "--model", str(load.model), "--alias", load.name]
+    command += ["--ctx-size", str(load.context * load.slots), "--parallel", str(load.slots)]
+    command += ["--threads", str(load.threads), "--cache-ram", str(load.cache_mib)]
+    command += ["--jinja", "--no-webui", "--no-warmup", "--metrics", "--slots", "--offline"]
+    if load.projector:
+        command += ["--mmproj", str(load.projector)]
+    for _, path in load.adapters:
+        command += ["--lora", str(path)]
+    if load.batch:
+        command += ["--batch-size", str(load.batch)]
+    if load.ubatch:
+        command += ["--ubatch-size", str(load.ubatch)]
+    if load.gpu_layers >= 0:
+        command += ["--n-gpu-layers", str(load.gpu_layers)]
+    if load.embedding:
+        command += ["--embeddings"]
+    if load.reranking:
+        command += ["--reranking"]
+    if load.pooling:
+        command += ["--pooling", load.pooling]
+    return command
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds, the file pages it shares included; 0 where that cannot be told."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
