@@ -3,13 +3,14 @@
     allod --install-completion            then, in a new shell: allod run smol<Tab>
 
 Typer writes the shells' scripts; here are the names, quickly: no manifest is opened. Bash breaks words
-at colons, so ``smollm2:1`` reaches us as three words; `mend_bash_words` puts them together before Typer looks.
+at colons, so ``smollm2:1`` reaches us as three words; `mend_bash_words` mends that before Typer looks.
 """
 
 import os
 from collections.abc import Iterable
 
 BASH = "complete_bash"
+KNOWN = "_ALLOD_COMPLETE_KNOWN"  # the part of the word being typed that stands before its last colon
 
 
 def local_names(incomplete: str) -> list[str]:
@@ -38,12 +39,10 @@ def stored_names() -> list[str]:
 
 
 def offered(names: Iterable[str], incomplete: str) -> list[str]:
-    """Those that begin with ``incomplete``, without what Bash already has left of the last colon."""
-    found = sorted(name for name in names if name.lower().startswith(incomplete.lower()))
-    if os.environ.get("_ALLOD_COMPLETE") == BASH and ":" in incomplete:
-        known = len(incomplete) - len(incomplete.rpartition(":")[2])
-        found = [name[known:] for name in found]
-    return found
+    """Those that begin with ``incomplete``; for Bash, of a name with a colon, what follows it."""
+    known = os.environ.get(KNOWN, "")
+    wanted = (known + incomplete).lower()
+    return sorted(name[len(known) :] for name in names if name.lower().startswith(wanted))
 
 
 def typed_words() -> list[str]:
@@ -54,7 +53,10 @@ def typed_words() -> list[str]:
 
 
 def mend_bash_words() -> None:
-    """Joins the words that Bash broke at colons, in the variables that Typer reads."""
+    """Joins the words that Bash broke at colons, in the variables that Typer reads.
+
+    Of the word being typed, only what follows its last colon may be completed; the rest goes to ``KNOWN``.
+    """
     words = os.environ.get("COMP_WORDS", "").split("\n")
     try:
         at = int(os.environ.get("COMP_CWORD", ""))
@@ -62,9 +64,11 @@ def mend_bash_words() -> None:
         return
     joined: list[str] = []
     for i, word in enumerate(words[: at + 1]):
-        if i and joined and (word == ":" or words[i - 1] == ":"):
+        if i > 1 and (word == ":" or words[i - 1] == ":"):
             joined[-1] += word
         else:
             joined.append(word)
-    os.environ["COMP_WORDS"] = "\n".join(joined)
+    known, colon, rest = joined[-1].rpartition(":")
+    os.environ[KNOWN] = known + colon
+    os.environ["COMP_WORDS"] = "\n".join([*joined[:-1], rest])
     os.environ["COMP_CWORD"] = str(len(joined) - 1)

@@ -1,10 +1,13 @@
 """``allod list``: the models that are here."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from allod.cli.completion import local_names
+
+if TYPE_CHECKING:
+    from allod.cli.library import Listed
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +24,7 @@ def list_models(
 ) -> None:
     """List the models that are here."""
     from allod.cli.library import open_library
-    from allod.cli.output import moment, print_json, print_table, size
+    from allod.cli.output import print_json
     from allod.home import Home
 
     models = [m for m in open_library(Home.open()).list() if m.name.lower().startswith(prefix.lower())]
@@ -29,8 +32,13 @@ def list_models(
         fields = ("name", "digest", "size", "modified_at", "family", "parameters", "quantization")
         rows = [{key: getattr(model, key) for key in fields} for model in models]
         print_json([row | {"modified_at": row["modified_at"].isoformat()} for row in rows])
-        return
-    print_table(
-        ("NAME", "ID", "SIZE", "MODIFIED"),
-        [(m.name, m.digest[:12], size(m.size), moment(m.modified_at)) for m in models],
-    )
+    else:
+        print_models(models)
+
+
+def print_models(models: "list[Listed]") -> None:
+    """The table."""
+    from allod.cli.output import moment, print_table, size
+
+    rows = [(m.name, m.digest[:12], size(m.size), moment(m.modified_at)) for m in models]
+    print_table(("NAME", "ID", "SIZE", "MODIFIED"), rows)

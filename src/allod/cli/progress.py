@@ -119,12 +119,12 @@ class Bars:
         fresh = row is None
         if row is None:
             row = self.rows[key] = Row(event.status, event.total, started=now)
-        if event.digest:
+        if event.total:
             row.total = event.total
             row.add(event.completed, now)
         if not self.live:
             self.print_plain(row, fresh)
-        elif fresh or now - self.last >= EVERY or (event.digest and event.completed >= event.total):
+        elif fresh or now - self.last >= EVERY or (event.total and event.completed >= event.total):
             self.draw(now)
 
     def close(self) -> None:

@@ -43,15 +43,16 @@ class Server:
         self.egress = Egress(home, asker=lambda _purpose, host: host == here)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """``ask`` where no event loop runs."""
+        return asyncio.run(self.ask(method, path, body))
+
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """One request; returns the JSON object of its answer.
 
         Raises:
             Network: nobody answers there, or not with JSON.
             ModelNotFound, AllodError: what the server said.
         """
-        return asyncio.run(self._call(method, path, body))
-
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         async with self.egress.client("server") as http:
             with self.errors():
                 answer = await http.request(method, self.url + path, json=body)
@@ -60,7 +61,7 @@ class Server:
         return as_object(answer.content) if answer.content.strip() else {}
 
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """One request whose answer is a JSON object a line. Raises as ``call`` does."""
+        """One request whose answer is a JSON object a line. Raises as ``ask`` does."""
         timeout = httpx.Timeout(None, connect=10)
         async with self.egress.client("server", timeout) as http:
             with self.errors():

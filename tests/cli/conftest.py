@@ -1,0 +1,38 @@
+"""The command line as a person meets it: in this process for its words, in one of its own for start-up and signals."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import Allod, Run
+
+from allod.cli import app
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """``code, out, err = run("list", "--json")`` in this process."""
+
+    def call(*args: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = app.run(args)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call
+
+
+@pytest.fixture
+def allod() -> Allod:
+    """``allod("run", "m", input="text")``: the installed console script in a process of its own; stdin is empty."""
+    script = Path(sys.executable).with_name("allod")
+    assert script.exists(), "pip install -e . makes it"
+
+    def call(*args: str, **kwargs: object) -> "subprocess.CompletedProcess[str]":
+        options: dict[str, object] = {"text": True, "capture_output": True, "timeout": 60}
+        if "input" not in kwargs:
+            options["stdin"] = subprocess.DEVNULL
+        return subprocess.run([script, *args], **options | kwargs)
+
+    return call
