@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from allod.errors import BadRequest, Conflict, DigestMismatch, NotFound
 from allod.models import disk
-from allod.models.manifest import Layer, canonical, digest_of, missing_blob
+from allod.models.manifest import DIGEST, Layer, canonical, digest_of, missing_blob
 from allod.models.progress import Count
 
 
@@ -56,7 +56,7 @@ class Blobs:
 
     def has(self, digest: str) -> bool:
         """Whether the blob is there, whole and checked. Raises BadName."""
-        return self.blob(digest).is_file()
+        return disk.is_file(self.blob(digest))
 
     def partial(self, digest: str) -> Path:
         """Where a download of the blob is put together; its folder is made. Raises BadName, ReadOnly, DiskFull."""
@@ -97,7 +97,7 @@ class Blobs:
         """Stores bytes, unless they are there. Raises DiskFull, ReadOnly, Disk."""
         digest = digest_of(data)
         path = self.blob(digest)
-        if not (path.is_file() and path.stat().st_size == len(data)):
+        if not (disk.is_file(path) and path.stat().st_size == len(data)):
             disk.write_atomically(path, data)
         return Layer(media_type, digest, len(data))
 
@@ -134,8 +134,11 @@ class Blobs:
             before = source.stat()
             if not source.is_file():
                 raise BadRequest(f"{path} is not a regular file", "Give a file.")
-            found = yield from hashing(source)
-            unchanged(path, before, source.stat())
+            if source.parent == self.folder.resolve() and DIGEST.fullmatch(source.name):
+                found = canonical(source.name)  # a blob of this store, under another name
+            else:
+                found = yield from hashing(source)
+                unchanged(path, before, source.stat())
         if digest and found != canonical(digest):
             raise DigestMismatch(f"{path} has the digest {found}, not {digest}", "Get the file again.")
         if not self.has(found):

@@ -86,12 +86,15 @@ def create(store: Store, name: str | Name, modelfile: Modelfile, base: Path) -> 
 def local(value: str, base: Path) -> Path | None:
     """The file or folder that a FROM or ADAPTER means, None where it is a model's name.
 
+    A word that happens to be the name of a folder without GGUF files is a model's name.
+
     Raises:
         NotFound: it looks like a path and nothing is there.
     """
     try:
         path = base / Path(value).expanduser()
-        if path.exists():
+        word = "/" not in value and value not in (".", "..", "~")
+        if path.exists() and not (word and path.is_dir() and not any(path.glob("*.gguf"))):
             return path
     except (OSError, ValueError, RuntimeError):  # too long for a path, a NUL in it, no such user
         pass

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -40,6 +41,14 @@ def disk_errors(doing: str, path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise disk_error(error, doing, path) from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; no for whatever cannot be looked at."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def make_folder(path: Path) -> None:

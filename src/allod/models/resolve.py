@@ -26,8 +26,8 @@ class Found(Protocol):
 class Known(Protocol):
     """What ``resolve`` asks of a catalogue; ``allod.models.catalogue.Catalogue`` is one."""
 
-    def names(self) -> list[str]:
-        """Every name that can be pulled, with its tag."""
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """Names that look like one, best first."""
         ...
 
     def find(self, name: str) -> Found | None:
@@ -60,9 +60,9 @@ def resolve(text: str, store: Store, catalogue: Known | None = None) -> Model:
 
 
 def unknown(text: str, store: Store, catalogue: Known | None) -> ModelNotFound:
-    """The error for a name that nobody knows."""
-    names = [str(name) for name in store.names()]
-    names += [name for name in (catalogue.names() if catalogue is not None else []) if name not in names]
-    near = tuple(difflib.get_close_matches(text.lower(), names, n=3, cutoff=0.5))
+    """The error for a name that nobody knows: the nearest of the store's, then of the catalogue's."""
+    here = difflib.get_close_matches(text.lower(), [str(name) for name in store.names()], n=3, cutoff=0.6)
+    listed = catalogue.nearest(text) if catalogue is not None else ()
+    near = tuple(dict.fromkeys((*here, *listed)))[:3]
     remedy = f"Did you mean {' or '.join(near)}?" if near else "`allod list` shows the models that are here."
     return ModelNotFound(f"model '{text[:120]}' not found", remedy, near)

@@ -20,12 +20,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
-
-import msgspec
-from msgspec import Struct, field
 
 from allod.chat import Message
 from allod.errors import BadName, Disk, ModelNotFound, NotFound
@@ -49,6 +44,7 @@ from allod.models.manifest import (
     ModelConfig,
 )
 from allod.models.name import Name
+from allod.models.reading import Model, broken, check_blobs, manifest_bytes, parse, read_model
 
 __all__ = [
     "ADAPTER",
@@ -70,34 +66,7 @@ __all__ = [
     "Store",
 ]
 
-LARGEST_TEXT = 16 << 20  # bytes of a template, licence, params… layer
 GRACE = 3600.0  # seconds that prune leaves a new blob alone: its manifest may be on its way
-
-
-class Turn(Struct):
-    """An entry of the messages layer, as far as allod uses it."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str = ""
-
-
-class Model(Struct, frozen=True):
-    """A model of the store: its manifest, and what the manifest names."""
-
-    name: Name
-    digest: str  # SHA-256 of the manifest's bytes, 64 hex digits: Ollama's model ID
-    size: int  # bytes of all layers and the config
-    modified_at: datetime  # UTC
-    manifest: Manifest
-    config: ModelConfig
-    weights: tuple[Path, ...] = ()  # several: shards in order; none: a model of another engine or in the cloud
-    projector: Path | None = None
-    adapters: tuple[Path, ...] = ()
-    template: str = ""  # Go template; empty: the GGUF's own
-    system: str = ""
-    params: dict[str, Any] = field(default_factory=dict[str, Any])
-    messages: list[Message] = field(default_factory=list[Message])  # every conversation begins with these
-    licenses: list[str] = field(default_factory=list[str])
 
 
 class Store(Blobs):
@@ -117,7 +86,7 @@ class Store(Blobs):
         models: list[Model] = []
         for name, path in self._named().items():
             try:
-                models.append(self._read(name, path))
+                models.append(read_model(self, name, path))
             except (Disk, NotFound) as error:
                 self.warnings.append(f"{name}: {error.message}")
         return sorted(models, key=lambda model: (-model.modified_at.timestamp(), str(model.name)))
@@ -139,7 +108,7 @@ class Store(Blobs):
         found = self._find(wanted)
         if found is None:
             raise self._not_found(str(name))
-        return self._read(*found)
+        return read_model(self, *found)
 
     def read_manifest(self, name: str | Name) -> bytes:
         """The bytes of a model's manifest. Raises as ``get`` does."""
@@ -147,7 +116,7 @@ class Store(Blobs):
         found = self._find(wanted)
         if found is None:
             raise self._not_found(str(name))
-        return self._manifest_bytes(*found)
+        return manifest_bytes(self, *found)
 
     def _not_found(self, name: str) -> ModelNotFound:
         known = [str(n) for n in self.names()]
@@ -161,7 +130,7 @@ class Store(Blobs):
         """The stored spelling of a name and the path of its manifest."""
         for root in (self.manifests_v2, self.manifests):
             path = root.joinpath(*wanted.path)
-            if path.is_file():
+            if is_manifest(path):
                 return wanted, path
         for name, path in self._named().items():
             if name.key == wanted.key:
@@ -176,82 +145,9 @@ class Store(Blobs):
                 host, namespace, model, tag = path.relative_to(root).parts
                 with contextlib.suppress(BadName):  # editors' and file managers' own files
                     name = Name.parse(f"{host}/{namespace}/{model}:{tag}")
-                    if path.is_file():
+                    if is_manifest(path):
                         found.setdefault(name.key, (name, path))
         return dict(found.values())
-
-    def _manifest_bytes(self, name: Name, path: Path) -> bytes:
-        """A manifest file's bytes; a link among Ollama's newer manifests has to lead to a blob of this store."""
-        try:
-            if path.is_symlink():
-                self._check_link(path)
-            if path.stat().st_size > wire.LARGEST_MANIFEST:
-                raise ValueError(f"it has {path.stat().st_size} bytes")
-            return path.read_bytes()
-        except ValueError as error:
-            raise broken(name, path, error) from error
-        except OSError as error:
-            raise disk.disk_error(error, "read", path) from error
-
-    def _check_link(self, path: Path) -> None:
-        target = path.resolve()
-        if target.parent != self.folder.resolve() or not wire.DIGEST.fullmatch(target.name):
-            raise ValueError("it is a link to something that is not a blob")
-        if wire.digest_of(target.read_bytes()) != wire.canonical(target.name):
-            raise ValueError("its bytes are not those of its digest")
-
-    def _read(self, name: Name, path: Path) -> Model:
-        """Reads and checks a manifest and everything it names."""
-        data = self._manifest_bytes(name, path)
-        try:
-            manifest = self._parse(data)
-            texts = Texts(self, manifest)
-            config = wire.parse_config(texts.one(CONFIG) or b"{}")
-            self._check_blobs(manifest)
-            return Model(
-                name=name,
-                digest=hashlib.sha256(data).hexdigest(),
-                size=sum(layer.size for layer in (*manifest.layers, manifest.config)),
-                modified_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
-                manifest=manifest,
-                config=config,
-                weights=tuple(self.blob(layer.digest) for layer in manifest.layers if layer.media_type == MODEL),
-                projector=next((self.blob(la.digest) for la in manifest.layers if la.media_type == PROJECTOR), None),
-                adapters=tuple(self.blob(layer.digest) for layer in manifest.layers if layer.media_type == ADAPTER),
-                template=texts.text(TEMPLATE) or texts.text(PROMPT),
-                system=texts.text(SYSTEM),
-                params=wire.load_object(texts.one(PARAMS) or b"{}"),
-                messages=parse_messages(texts.one(MESSAGES)),
-                licenses=[text.decode("utf-8", "replace") for text in texts.all(LICENSE)],
-            )
-        except ValueError as error:
-            raise broken(name, path, error) from error
-        except OSError as error:
-            raise disk.disk_error(error, "read", path) from error
-
-    def _parse(self, data: bytes) -> Manifest:
-        """A manifest, or the one of a list of manifests that suits llama.cpp. Raises ValueError, OSError, NotFound."""
-        for entry in wire.children(data):
-            if "layers" in entry:
-                return wire.parse_manifest(msgspec.json.encode(entry))
-            digest = wire.text(entry, "digest")
-            if not wire.DIGEST.fullmatch(digest):
-                raise ValueError("it lists a manifest without a digest")
-            path = self.blob(digest)
-            if not path.is_file():
-                raise wire.missing_blob(digest)
-            return wire.parse_manifest(path.read_bytes())
-        return wire.parse_manifest(data)
-
-    def _check_blobs(self, manifest: Manifest) -> None:
-        """Raises NotFound where a blob is missing, ValueError where one has another size than the manifest says."""
-        for layer in manifest.blobs:
-            try:
-                size = self.blob(layer.digest).stat().st_size
-            except FileNotFoundError:
-                raise wire.missing_blob(layer.digest) from None
-            if size != layer.size:
-                raise ValueError(f"the blob {layer.digest} has {size} bytes instead of {layer.size}")
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -277,7 +173,7 @@ class Store(Blobs):
         stored = before[0] if before else self._spelling(name)
         path = self.manifests.joinpath(*stored.path)
         try:
-            self._check_blobs(self._parse(data))
+            check_blobs(self, parse(self, data))
         except ValueError as error:
             raise broken(name, path, error) from error
         replaced = self._blobs_of(before[1]) if before else set[str]()
@@ -285,7 +181,7 @@ class Store(Blobs):
         self._drop_manifest(self.manifests_v2.joinpath(*stored.path), self.manifests_v2)
         if replaced:
             self._remove_unused(replaced)
-        return self._read(stored, path)
+        return read_model(self, stored, path)
 
     def _spelling(self, name: Name) -> Name:
         """``name`` with the spelling of folders that are there already, so that case never makes two of one model."""
@@ -374,7 +270,7 @@ class Store(Blobs):
 
     def _blob_files(self) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
-            yield from (p for p in self.folder.iterdir() if wire.DIGEST.fullmatch(p.name) and p.is_file())
+            yield from (p for p in self.folder.iterdir() if wire.DIGEST.fullmatch(p.name) and disk.is_file(p))
 
     # ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -406,44 +302,9 @@ class Store(Blobs):
 DIGEST_BYTES = re.compile(rb"sha256[:-]([0-9a-fA-F]{64})")
 
 
-class Texts:
-    """The small layers of a manifest, read with a bound on their size."""
-
-    def __init__(self, store: Store, manifest: Manifest) -> None:
-        self.store = store
-        self.layers = manifest.blobs
-
-    def all(self, media_type: str) -> list[bytes]:
-        """The bytes of every layer of a type, in order. Raises NotFound, ValueError, OSError."""
-        found: list[bytes] = []
-        for layer in self.layers:
-            if layer.media_type == media_type:
-                path = self.store.blob(layer.digest)
-                if layer.size > LARGEST_TEXT or (path.is_file() and path.stat().st_size > LARGEST_TEXT):
-                    raise ValueError(f"the {media_type.rpartition('.')[2]} layer {layer.digest} has {layer.size} bytes")
-                try:
-                    found.append(path.read_bytes())
-                except FileNotFoundError:
-                    raise wire.missing_blob(layer.digest) from None
-        return found
-
-    def one(self, media_type: str) -> bytes:
-        """The bytes of the last layer of a type, empty where there is none."""
-        return (self.all(media_type) or [b""])[-1]
-
-    def text(self, media_type: str) -> str:
-        """The same as text."""
-        return self.one(media_type).decode("utf-8", "replace")
-
-
-def parse_messages(data: bytes) -> list[Message]:
-    """The turns of a messages layer. Raises ValueError."""
-    if not data:
-        return []
-    try:
-        return [Message(turn.role, turn.content) for turn in msgspec.json.decode(data, type=list[Turn])]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"its messages are wrong: {error}") from error
+def is_manifest(path: Path) -> bool:
+    """Whether a file, or a link that should lead to one, is there."""
+    return disk.is_file(path) or path.is_symlink()
 
 
 def place_symlink(path: Path, target: Path) -> None:
@@ -455,8 +316,3 @@ def place_symlink(path: Path, target: Path) -> None:
         draft.unlink()
     draft.symlink_to(target)
     draft.replace(path)
-
-
-def broken(name: Name, path: Path, error: Exception) -> Disk:
-    """The error for a manifest that cannot be used."""
-    return Disk(f"the manifest of {name} is broken: {error}", f"Pull the model again, or remove {path}.")
