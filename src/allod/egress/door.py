@@ -36,6 +36,10 @@ DRAIN = 64 << 10  # bytes of an unread answer worth reading to keep its connecti
 Origin = tuple[str, str, int]  # scheme, host, port
 
 
+class Unconnected(Unreachable):
+    """No connection could be made at all: no such name, refused, or no answer. Less likely to go away than a break."""
+
+
 def origin(url: str) -> Origin:
     """The scheme, host and port of an ``http(s)://`` URL.
 
@@ -79,7 +83,8 @@ class Door:
 
         Raises:
             Offline, Refused: the policy said no to a host on the way.
-            Unreachable: no connection, or it broke before the answer; worth trying again.
+            Unconnected: no connection could be made.
+        Unreachable: it broke before the answer; worth trying again.
             Network: a redirect that must not be followed, a certificate that does not fit.
             Cancelled: the door was shut.
         """
@@ -132,9 +137,7 @@ class Door:
             connection, fresh = self.take(place, proxy)
             try:
                 if fresh:
-                    connection.connect()
-                    connection.sock.settimeout(self.stall)
-                    self.watch(connection.sock)
+                    self.establish(place, connection)
                 connection.request(method, target, headers=dict(headers))
                 return connection, connection.getresponse()
             except (OSError, http.client.HTTPException, ValueError) as error:
@@ -146,6 +149,16 @@ class Door:
             except BaseException:
                 self.drop(connection)
                 raise
+
+    def establish(self, place: Origin, connection: http.client.HTTPConnection) -> None:
+        """Connects. Raises Unconnected, and Network for a certificate that does not fit."""
+        try:
+            connection.connect()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            failure = broken(place[1], error)
+            raise Unconnected(failure.message) if isinstance(failure, Unreachable) else failure from error
+        connection.sock.settimeout(self.stall)
+        self.watch(connection.sock)
 
     def take(self, place: Origin, proxy: Proxy | None) -> tuple[http.client.HTTPConnection, bool]:
         """An idle connection to a place, or a new one that is yet to be connected (then True)."""
@@ -257,6 +270,10 @@ class Answer:
     def header(self, name: str) -> str:
         """A header's value, empty where it is missing."""
         return self._response.headers.get(name, "")
+
+    def headers(self) -> list[tuple[str, str]]:
+        """All headers, in order."""
+        return self._response.getheaders()
 
     def read(self, size: int) -> bytes:
         """What has come, at most ``size`` bytes; waits for the first of them; empty at the end of the body.

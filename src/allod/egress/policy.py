@@ -104,7 +104,7 @@ class Egress:
 
         return make_client(self, purpose, timeout)
 
-    def door(self, purpose: str, *, connect: float = 15.0, stall: float = 30.0) -> "Door":
+    def door(self, purpose: str, *, connect: float = 10.0, stall: float = 30.0) -> "Door":
         """Blocking requests for one purpose, to be used from several threads. Seconds: to connect; without a byte."""
         from allod.egress.door import Door
 
