@@ -39,11 +39,11 @@ class Child:
         self.address = ("", 0)
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self._reading = asyncio.create_task(self._read_log())
-        self.gone = asyncio.create_task(process.wait())
+        self._gone = asyncio.create_task(process.wait())
 
     @classmethod
-    async def spawn(cls) -> "Child":
-        """Starts the process; it waits for its parameters, importing meanwhile.
+    async def spawn(cls, native: bool = False) -> "Child":
+        """Starts the process; it waits for its parameters, importing meanwhile what only a ``native`` one does without.
 
         Raises:
             EngineFailed: the system starts no processes.
@@ -53,6 +53,7 @@ class Child:
                 sys.executable,
                 "-P",  # not the worker's own folder: its modules would hide the standard library's
                 str(WORKER),
+                *(["native"] if native else []),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -79,8 +80,9 @@ class Child:
             line = b""
         if not line:
             await self._end()
+            words = self.last_words() or f"its process {self.ended()} without a word"
             raise EngineFailed(
-                f"'{parameters['name']}' could not be loaded: {self.last_words() or 'its process ended without a word'}",
+                f"'{parameters['name']}' could not be loaded: {words}",
                 "Is the file damaged? `allod rm` and `allod pull` it again; `allod doctor` checks the engine.",
             )
         address: str = msgspec.json.decode(line)["address"]
@@ -100,22 +102,30 @@ class Child:
     async def fate(self, name: str) -> RunnerCrashed:
         """Why a connection to it broke: the process's end, where it ended, with its last words."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self.gone), DYING)
+            await asyncio.wait_for(self.wait(), DYING)
         code = self.process.returncode
         if code is None:
             return RunnerCrashed(f"the process of '{name}' broke off its answer", "Ask again.")
         await self._end()
-        how = f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
         words = self.last_words(3)
         remedy = "Ask again: the next request starts it anew."
         if code == -signal.SIGKILL:
             remedy += " If this repeats, memory may be short: try a smaller context or model."
-        return RunnerCrashed(f"the process of '{name}' {how}" + (f": {words}" if words else ""), remedy)
+        return RunnerCrashed(f"the process of '{name}' {self.ended()}" + (f": {words}" if words else ""), remedy)
+
+    def ended(self) -> str:
+        """How it ended, as a verb."""
+        code = self.process.returncode or 0
+        return f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
 
     def last_words(self, count: int = 1) -> str:
         """What it said at the end: the first errors of its log, else the last lines; perhaps nothing."""
         lines = [line for line in self.log if not (match := LOG_PREFIX.match(line)) or match[1] == "E"][:count]
         return "; ".join(LOG_PREFIX.sub("", line) for line in lines or list(self.log)[-count:])[:600]
+
+    async def wait(self) -> None:
+        """Until it is gone."""
+        await asyncio.shield(self._gone)
 
     async def kill(self) -> None:
         """Ends it at once and waits until it is gone, its memory with it."""
@@ -126,7 +136,7 @@ class Child:
 
     async def _end(self) -> None:
         """Waits for the end, reads what is left of the log, lets the watcher go."""
-        await self.gone
+        await self.wait()
         if self.process.stdin:
             self.process.stdin.close()
         with suppress(TimeoutError):

@@ -1,7 +1,7 @@
 """HTTPRunner: the Runner protocol over any server that speaks OpenAI's ``/v1``, with llama.cpp's further paths if it
 has them.
 
-How a request gets there is left to ``_open``: to a child over a loopback connection (``llama``), to any other server
+How a request gets there is left to ``send``: to a child over a loopback connection (``llama``), to any other server
 through the egress (``remote``). What both do alike is here, once.
 """
 
@@ -81,7 +81,7 @@ class HTTPRunner(ABC):
     facts: Facts
 
     @abstractmethod
-    def _open(self, method: str, path: str, body: bytes = b"") -> AbstractAsyncContextManager[Answer]:
+    def send(self, method: str, path: str, body: bytes = b"") -> AbstractAsyncContextManager[Answer]:
         """Sends a request. What goes wrong on the way, then or while the body is read, is raised as an AllodError."""
 
     @abstractmethod
@@ -136,7 +136,7 @@ class HTTPRunner(ABC):
     async def _answer(self, path: str, body: dict[str, Any], reader: Reader) -> AsyncGenerator[ChatChunk]:
         """Posts a body and reads its event stream."""
         data = encode(body)
-        async with self._turn(), self._open("POST", path, data) as answer:
+        async with self._turn(), self.send("POST", path, data) as answer:
             await self._check(answer)
             events = Events()
             async for piece in answer.body:
@@ -152,7 +152,7 @@ class HTTPRunner(ABC):
         if not inputs:
             return Embeddings([])
         async with self._turn():
-            reply = await self._ask("/v1/embeddings", {"model": self.facts.model, "input": inputs}, Vectors)
+            reply = await self.ask("/v1/embeddings", {"model": self.facts.model, "input": inputs}, Vectors)
         if sorted(v.index for v in reply.data) != list(range(len(inputs))):
             raise EngineFailed(f"{len(reply.data)} vectors came for {len(inputs)} inputs", "Report this.")
         ordered = sorted(reply.data, key=lambda vector: vector.index)
@@ -164,7 +164,7 @@ class HTTPRunner(ABC):
             return []
         async with self._turn():
             body = {"model": self.facts.model, "query": query, "documents": documents}
-            reply = await self._ask("/v1/rerank", body, Scores)
+            reply = await self.ask("/v1/rerank", body, Scores)
         scores = {score.index: score.relevance_score for score in reply.results}
         if sorted(scores) != list(range(len(documents))):
             raise EngineFailed(f"{len(scores)} scores came for {len(documents)} documents", "Report this.")
@@ -175,37 +175,37 @@ class HTTPRunner(ABC):
     async def tokenize(self, text: str, special: bool = True) -> list[int]:
         """Token ids; ``special``: control tokens in the text are taken as such."""
         body = {"content": text, "add_special": False, "parse_special": special}
-        return (await self._ask("/tokenize", body, TokenList)).tokens
+        return (await self.ask("/tokenize", body, TokenList)).tokens
 
     async def detokenize(self, tokens: list[int]) -> str:
         """The text of token ids."""
-        return (await self._ask("/detokenize", {"tokens": tokens}, Content)).content
+        return (await self.ask("/detokenize", {"tokens": tokens}, Content)).content
 
     async def apply_template(self, request: ChatRequest) -> str:
         """The prompt that ``chat`` would send, as text."""
-        return (await self._ask("/apply-template", self._more(chat_body(request), request), Prompt)).prompt
+        return (await self.ask("/apply-template", self._more(chat_body(request), request), Prompt)).prompt
 
     # ── through ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
     async def forward(self, path: str, body: bytes) -> AsyncGenerator[Answer]:
         """Posts ``body`` to the engine's own ``path`` and hands the answer through, byte for byte."""
-        async with self._turn(), self._open("POST", path, body) as answer:
+        async with self._turn(), self.send("POST", path, body) as answer:
             yield answer
 
     async def health(self) -> bool:
         """Whether it would answer now."""
         try:
-            async with self._open("GET", "/health") as answer:
+            async with self.send("GET", "/health") as answer:
                 return answer.status == 200
         except AllodError:
             return False
 
-    # ── small print ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── beneath ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _ask(self, path: str, body: Any, kind: type[T], method: str = "POST") -> T:
+    async def ask(self, path: str, body: Any, kind: type[T], method: str = "POST") -> T:
         """A request whose reply is one JSON value."""
-        async with self._open(method, path, b"" if body is None else encode(body)) as answer:
+        async with self.send(method, path, b"" if body is None else encode(body)) as answer:
             await self._check(answer)
             data = await whole(answer.body, REPLY_LIMIT)
         try:

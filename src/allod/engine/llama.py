@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, structs
 
 from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings
 from allod.engine.child import Child
 from allod.engine.connection import ConnectionLost, Pool
 from allod.engine.fold import folded, folds
 from allod.engine.http_runner import HTTPRunner
+from allod.engine.props import Props
 from allod.engine.runner import Answer, Facts
 from allod.engine.stream import CompletionReader
 from allod.engine.turns import Queue, Turns
@@ -56,30 +57,6 @@ class Load(Struct, frozen=True, kw_only=True):
     binary: str = ""  # a native llama-server to run instead of the bundled worker
 
 
-class Generation(Struct):
-    """Of ``/props``."""
-
-    n_ctx: int = 0
-
-
-class Modalities(Struct):
-    """Of ``/props``."""
-
-    vision: bool = False
-    audio: bool = False
-
-
-class Props(Struct):
-    """The reply of ``/props``, as far as it is looked at."""
-
-    default_generation_settings: Generation = field(default_factory=Generation)
-    total_slots: int = 1
-    modalities: Modalities = field(default_factory=Modalities)
-    chat_template: str = ""
-    chat_template_caps: dict[str, bool] = field(default_factory=dict[str, bool])
-    media_marker: str = "<__media__>"
-
-
 class LlamaRunner(HTTPRunner):
     """A loaded model in a child process."""
 
@@ -99,7 +76,7 @@ class LlamaRunner(HTTPRunner):
             EngineFailed: it could not be loaded; the message carries the child's last words.
         """
         key = secrets.token_urlsafe(32)
-        child = child or await Child.spawn()
+        child = child or await Child.spawn(native=bool(load.binary))
         try:
             await child.load(parameters(load, key))
             runner = cls(load, child, key, Turns(load.slots, queue or Queue(sys.maxsize)))
@@ -119,22 +96,10 @@ class LlamaRunner(HTTPRunner):
                     "Check the setting engine.binary; empty, it takes the bundled engine.",
                 )
             await asyncio.sleep(HEALTH_EVERY)
-        props = await self._ask("/props", None, Props, method="GET")
-        template = props.chat_template
+        props = await self.ask("/props", None, Props, method="GET")
         self._marker = props.media_marker
-        self.facts = Facts(
-            model=self.load.name,
-            context=props.default_generation_settings.n_ctx or self.load.context,
-            slots=props.total_slots,
-            vision=props.modalities.vision,
-            audio=props.modalities.audio,
-            tools=props.chat_template_caps.get("supports_tools", False),
-            thinking=any(
-                sign in template for sign in ("enable_thinking", "reasoning_content", "<think>", "<|channel|>")
-            ),
-            embedding=self.load.embedding,
-            template=template,
-            memory=resident(self.child.pid),
+        self.facts = structs.replace(
+            props.facts(self.load.name), embedding=self.load.embedding, memory=resident(self.child.pid)
         )
 
     # ── the protocol, where llama.cpp has more than /v1 ─────────────────────────────────────────────────────────────
@@ -188,10 +153,10 @@ class LlamaRunner(HTTPRunner):
         if self.load.adapters:
             body = self._with_adapters(body)
         if fold := folds(path, body):
-            async with self._turn(), self._open("POST", path, fold) as answer:
+            async with self._turn(), self.send("POST", path, fold) as answer:
                 yield await folded(answer, self._told)
             return
-        async with self._turn(), self._open("POST", path, body) as answer:
+        async with self._turn(), self.send("POST", path, body) as answer:
             yield Answer(answer.status, answer.content_type, self._told(answer.body))
 
     async def _told(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
@@ -236,7 +201,7 @@ class LlamaRunner(HTTPRunner):
         return self._turns.turn()
 
     @asynccontextmanager
-    async def _open(self, method: str, path: str, body: bytes = b"") -> AsyncGenerator[Answer]:
+    async def send(self, method: str, path: str, body: bytes = b"") -> AsyncGenerator[Answer]:
         try:
             async with self._pool.open(method, path, body) as answer:
                 yield answer
@@ -248,9 +213,13 @@ class LlamaRunner(HTTPRunner):
         """Whether the child still runs."""
         return self.child.alive
 
+    def disconnect(self) -> None:
+        """Closes the connections that wait for further requests."""
+        self._pool.close()
+
     async def close(self) -> None:
         """Kills the child and gives the memory back."""
-        self._pool.close()
+        self.disconnect()
         await self.child.kill()
 
 

@@ -42,7 +42,9 @@ class Parameters(TypedDict):
 
 
 def main() -> NoReturn:
-    """Reads the parameters, loads, serves until killed."""
+    """Reads the parameters, loads, serves until killed. The argument ``native`` says that a program will follow."""
+    if sys.argv[1:] != ["native"]:
+        import xllamacpp  # noqa: F401  # pyright: ignore[reportUnusedImport]  # while the parent looks for the model
     line = sys.stdin.buffer.readline()
     if not line:
         sys.exit("the parent went away before it said what to load")

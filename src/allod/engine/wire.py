@@ -157,8 +157,8 @@ def failure(status: int, body: bytes, model: str = "") -> AllodError:
         return Unsupported(message, "Use a model that can.")
     if status in (401, 403):
         return Refused(f"the server refused the request: {message}", "Check the API key.")
-    if status == 404:
-        if "model" in lower:
+    if status in (404, 405):
+        if "model" in lower and status == 404:
             return ModelNotFound(f"the server has no model '{model}'", "Ask it for one of its own.")
         return NotFound(message, "The server lacks this.")
     if status in (429, 503):

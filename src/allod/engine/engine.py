@@ -1,0 +1,362 @@
+"""Engine: which models are loaded, for whom, and for how long.
+
+    async with Engine(home, store) as engine:
+        async with engine.lease("smollm2") as runner:
+            async for chunk in runner.chat(request): ...
+
+A lease holds a model in memory; while one is held the model is never evicted. Requests for the same model share one
+load and its slots. What does not fit beside what is loaded waits, in arrival order, until idle models have made room;
+what would not fit even alone is refused with the arithmetic. A model that crashed is loaded anew by the next lease.
+
+The state of one loaded model is ``instance.Instance``; the sums are ``plan``'s. All of this runs in one event loop, so
+between two awaits nothing changes; ``_pump`` is what looks at the whole after every change.
+"""
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager, nullcontext, suppress
+from datetime import datetime
+from typing import Any, Self
+
+from msgspec import Struct
+
+from allod.engine.child import Child
+from allod.engine.instance import Instance, Key, evictable, victims
+from allod.engine.llama import LlamaRunner, Load
+from allod.engine.options import LoadOptions, keep_alive_seconds
+from allod.engine.plan import Files, Plan, Wish, examine, fitted, fitting_context, need, shrunk, to_load, wishes
+from allod.engine.runner import Runner
+from allod.engine.turns import Queue
+from allod.errors import AllodError, EngineFailed, ModelNotFound
+from allod.home import Home
+from allod.models.memory import available, parse_bytes, too_large
+from allod.models.resolve import resolve
+from allod.models.store import Model, Store
+
+SLOTS = 4  # requests at once a model, where memory allows
+CRASHES, CRASH_SPAN = 3, 60.0  # so many within so many seconds, and it is not started again for a while
+
+
+class Running(Struct, frozen=True):
+    """One loaded model, as ``allod ps`` shows it. Sizes in bytes, ``context`` in tokens a slot."""
+
+    name: str
+    digest: str
+    size: int
+    size_vram: int
+    context: int
+    slots: int
+    expires_at: datetime  # UTC; centuries away: for ever
+    in_use: int  # leases
+    pid: int
+
+
+class Waiter:
+    """A lease that has no instance yet."""
+
+    def __init__(self, model: Model, files: Files, wish: Wish, options: LoadOptions) -> None:
+        self.model = model
+        self.files = files
+        self.wish = wish
+        self.options = options
+        self.key: Key = (model.digest, wish.embedding)
+        self.given: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+
+
+class Engine:
+    """The models of one process. ``slots``: requests at once a model where neither request nor settings say."""
+
+    def __init__(self, home: Home, store: Store | None = None, *, slots: int = SLOTS) -> None:
+        self.home = home
+        self.store = store or Store(home.models)
+        self.settings = home.settings.engine
+        self.queue = Queue(self.settings.queue)
+        self._slots = slots
+        self._keep_alive = keep_alive_seconds(self.settings.keep_alive)
+        self._limit = parse_bytes(self.settings.memory) if self.settings.memory else None
+        self._instances: list[Instance] = []
+        self._waiters: deque[Waiter] = deque()
+        self._files: dict[str, Files] = {}
+        self._crashes: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=CRASHES))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spare: asyncio.Task[Child] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    # ── leases ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def lease(
+        self, model: str | Model, options: LoadOptions | None = None, keep_alive: float | None = None
+    ) -> AsyncGenerator[Runner]:
+        """A loaded model for the time of the ``async with``. Do not lease a second model within: they may not fit.
+
+        Args:
+            model: a name, or a model of the store.
+            options: how to load it; a loaded one that is large enough is taken as it is.
+            keep_alive: seconds it stays loaded afterwards, negative for ever; None: as the settings say.
+
+        Raises:
+            ModelNotFound, BadName: no such model.
+            Busy: too many are waiting.
+            TooLarge: it does not fit; the message has the sum.
+            EngineFailed, BadGGUF, Unsupported: it cannot be loaded.
+        """
+        seconds = None if keep_alive is None else keep_alive_seconds(keep_alive)
+        instance = await self._acquire(model, options or LoadOptions())
+        try:
+            assert instance.runner
+            yield instance.runner
+        finally:
+            self._release(instance, seconds)
+
+    async def _acquire(self, wanted: str | Model, options: LoadOptions) -> Instance:
+        """An instance with one more user, ready."""
+        self._check_open()
+        await self._prepare()
+        model = self._resolve(wanted) if isinstance(wanted, str) else wanted
+        files = self._examine(model)
+        self._check_crashes(model)
+        waiter = Waiter(model, files, wishes(model, files, options, self.settings, self._slots), options)
+        self._waiters.append(waiter)
+        try:
+            self._pump()
+            first = waiter.given.done()
+            with nullcontext() if first else self.queue.place():
+                instance = await waiter.given
+        except BaseException:
+            if waiter.given.done() and not waiter.given.exception():
+                self._release(waiter.given.result(), None)
+            raise
+        finally:
+            self._waiters.remove(waiter)
+        try:
+            with nullcontext() if first or instance.state == "ready" else self.queue.place():
+                await instance.ready.wait()
+            if instance.error:
+                raise instance.error
+        except BaseException:
+            self._release(instance, None)
+            raise
+        return instance
+
+    def _resolve(self, name: str) -> Model:
+        """The model a name means. The catalogue, with its default tags, is read only where the store does not know."""
+        try:
+            return resolve(name, self.store)
+        except ModelNotFound:
+            from allod.models.catalogue import Catalogue
+
+            return resolve(name, self.store, Catalogue.load(self.home))
+
+    def _examine(self, model: Model) -> Files:
+        """A model's files; looked at once as long as it is loaded."""
+        if model.digest not in self._files:
+            self._files[model.digest] = examine(model, self.store)
+        return self._files[model.digest]
+
+    def _release(self, instance: Instance, keep_alive: float | None) -> None:
+        """One user less; the last one starts the clock."""
+        if keep_alive is not None:
+            instance.keep_alive = keep_alive
+        instance.release()
+        if not instance.users and instance.state == "ready":
+            if instance.draining or instance.keep_alive <= 0:
+                self._unload(instance)
+            else:
+                instance.expire_after(instance.keep_alive, lambda: self._expired(instance))
+        self._pump()
+
+    def _expired(self, instance: Instance) -> None:
+        if instance in self._instances and not instance.users:
+            self._unload(instance)
+
+    # ── what is done about those who wait ───────────────────────────────────────────────────────────────────────────
+
+    def _pump(self) -> None:
+        """Gives those who wait what they can have now, first come, first served.
+
+        One who needs memory that is in use holds back the later ones who would need memory too, or who want a model
+        that is on its way out for the first; the others go ahead.
+        """
+        held_back = False
+        for waiter in list(self._waiters):
+            if waiter.given.done():
+                continue
+            if instance := self._match(waiter):
+                instance.take()
+                waiter.given.set_result(instance)
+            elif not held_back:
+                try:
+                    held_back = not self._load_for(waiter)
+                except AllodError as error:
+                    waiter.given.set_exception(error)
+
+    def _match(self, waiter: Waiter) -> Instance | None:
+        """An instance that serves, loaded or being loaded."""
+        return next((i for i in self._instances if i.serves(waiter.key, waiter.wish, waiter.options)), None)
+
+    def _load_for(self, waiter: Waiter) -> bool:
+        """Starts a load if there is room, else makes some. Whether it is settled.
+
+        Raises:
+            TooLarge: there will never be room.
+        """
+        for instance in self._instances:
+            if instance.key == waiter.key:
+                self._drain(instance)  # it does not serve, or this would not be called
+        capacity = self._capacity()
+        wish = shrunk(waiter.files, waiter.wish, capacity)
+        if wish is None:
+            files, asked = waiter.files, waiter.wish
+            sum_ = need(files, asked, asked.context, 1)
+            raise too_large(f"'{waiter.model.name}'", sum_, capacity, fitting_context(files, asked, capacity))
+        free = capacity - sum(i.plan.memory.total for i in self._instances)
+        if plan := fitted(waiter.files, wish, free):
+            self._start(waiter, plan)
+            return True
+        wanted = need(waiter.files, wish, wish.context, 1).total
+        coming = sum(i.plan.memory.total for i in self._instances if i.state == "closing")
+        for victim in victims(evictable(self._instances), wanted - free - coming):
+            self._drain(victim)
+        return False
+
+    def _capacity(self) -> int:
+        """Bytes for all models together: what is free now and what they hold already."""
+        held = sum(i.private_memory() for i in self._instances)
+        total = available() + held
+        return total if self._limit is None else min(total, self._limit)
+
+    def _drain(self, instance: Instance) -> None:
+        """Unloads it, at once or when its last user goes."""
+        instance.draining = True
+        if not instance.users and instance.state == "ready":
+            self._unload(instance)
+
+    # ── loading and unloading ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def _prepare(self) -> None:
+        """Starts the first child before it is known what it shall load: it imports while we look."""
+        if not self._instances and self._spare is None:
+            self._spare = asyncio.create_task(Child.spawn(native=bool(self.settings.binary)))
+            await asyncio.sleep(0)
+
+    def _start(self, waiter: Waiter, plan: Plan) -> None:
+        """Begins to load; the waiter becomes its first user."""
+        instance = Instance(waiter.key, waiter.model, waiter.wish, plan, self._keep_alive)
+        self._instances.append(instance)
+        instance.take()
+        waiter.given.set_result(instance)
+        load = to_load(str(waiter.model.name), waiter.files, waiter.wish, plan)
+        spare, self._spare = self._spare, None
+        instance.work = self._spawn(self._run(instance, load, spare))
+
+    async def _run(self, instance: Instance, load: Load, spare: asyncio.Task[Child] | None) -> None:
+        """An instance's life: it loads, serves, and ends by being unloaded or by itself."""
+        try:
+            runner = await LlamaRunner.start(load, self.queue, await spare if spare else None)
+        except AllodError as error:
+            self._gone(instance, error)
+            return
+        except asyncio.CancelledError:
+            self._gone(instance, EngineFailed("the engine is closing", "Start it again."))
+            raise
+        instance.loaded(runner)
+        if not instance.users:  # they all left while it loaded
+            instance.take()
+            self._release(instance, None)
+        self._pump()
+        await runner.child.wait()
+        if instance.state == "ready":
+            self._crashes[instance.model.digest].append(time.monotonic())
+            runner.disconnect()
+            self._gone(instance)
+
+    def _unload(self, instance: Instance) -> None:
+        """Kills its child; the memory is free when that is gone."""
+
+        async def unload(runner: LlamaRunner) -> None:
+            await runner.close()
+            self._gone(instance)
+
+        self._spawn(unload(instance.close()))
+
+    def _gone(self, instance: Instance, error: AllodError | None = None) -> None:
+        """Forgets it."""
+        instance.end(error)
+        if instance in self._instances:
+            self._instances.remove(instance)
+        if all(i.model.digest != instance.model.digest for i in self._instances):
+            self._files.pop(instance.model.digest, None)
+        self._pump()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineFailed("the engine is closed", "Start it again.")
+
+    def _check_crashes(self, model: Model) -> None:
+        """Raises EngineFailed for a model that does nothing but crash."""
+        times = self._crashes.get(model.digest)
+        if times and len(times) == CRASHES and time.monotonic() - times[0] < CRASH_SPAN:
+            raise EngineFailed(
+                f"'{model.name}' crashed {CRASHES} times within {CRASH_SPAN:.0f} seconds; it is not started for now",
+                "Try again in a minute, with a smaller context or another build of the model.",
+            )
+
+    # ── looking and ending ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def running(self) -> list[Running]:
+        """What is loaded now, the one used last first."""
+        ready = [i for i in self._instances if i.state == "ready"]
+        return [
+            Running(
+                name=str(i.model.name),
+                digest=i.model.digest,
+                size=i.plan.memory.total,
+                size_vram=0,
+                context=i.context,
+                slots=i.plan.slots,
+                expires_at=i.expires_at(),
+                in_use=i.users,
+                pid=i.pid,
+            )
+            for i in sorted(ready, key=lambda i: -i.last_used)
+        ]
+
+    async def unload(self, name: str) -> None:
+        """Unloads a model by name, when its last user goes. Returns where it is not loaded, too."""
+        with suppress(AllodError):
+            name = str(self._resolve(name).name)
+        for instance in list(self._instances):
+            if str(instance.model.name) == name and instance.state in ("loading", "ready"):
+                self._drain(instance)
+        gone = [i for i in self._instances if i.state == "closing"]
+        await asyncio.gather(*(i.gone.wait() for i in gone))
+
+    async def close(self) -> None:
+        """Ends every child, those that load too; who waits gets an error."""
+        self._closed = True
+        for waiter in self._waiters:
+            if not waiter.given.done():
+                waiter.given.set_exception(EngineFailed("the engine is closing", "Start it again."))
+        for instance in self._instances:
+            if instance.state == "ready":
+                self._unload(instance)
+            elif instance.state == "loading" and instance.work:
+                instance.work.cancel()
+        if self._spare:
+            await (await self._spare).kill()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,203 @@
+"""How a model would be loaded into a given amount of memory: its files, what was asked for, context and slots.
+
+    files = examine(model, store)
+    wish = wishes(model, files, options, settings)
+    plan = fitted(files, wish, room)              # None: not even one slot goes into ``room`` bytes
+
+The sums are ``models.memory``'s; what is loaded, and what has to go for it, is the engine's to know.
+"""
+
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from allod.engine.cores import cores
+from allod.engine.llama import Load
+from allod.engine.options import LoadOptions
+from allod.errors import BadGGUF, BadRequest, Unsupported
+from allod.home import EngineSettings
+from allod.models.gguf import GGUF, read_header, read_shards
+from allod.models.memory import Memory, estimate, largest_context
+from allod.models.store import Model, Store
+
+CONTEXT = 8192  # tokens a slot where nothing else is said
+LEAST_CONTEXT = 1024  # where memory is short and nobody asked for more
+UBATCH = 512  # tokens computed at once; llama.cpp's default
+POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama.h, enum llama_pooling_type
+
+
+class Files(Struct, frozen=True):
+    """What a model is made of, and what its header says."""
+
+    path: Path  # for llama.cpp to open
+    gguf: GGUF
+    weights: int  # bytes
+    projector: Path | None
+    projector_bytes: int
+    adapters: tuple[tuple[str, Path], ...]  # (digest, file)
+    adapter_bytes: int
+
+    @property
+    def embedding(self) -> bool:
+        """Whether it is made for vectors, not for text."""
+        return self.gguf.embedding
+
+    @property
+    def reranking(self) -> bool:
+        """Whether it is made to score documents."""
+        return self.gguf.own("pooling_type") == 4
+
+
+class Wish(Struct, frozen=True):
+    """What is to be loaded, before memory has had its say."""
+
+    context: int
+    asked: bool  # the context was asked for, so it is that or nothing
+    slots: int  # at most
+    batch: int
+    threads: int
+    gpu_layers: int
+    embedding: bool
+    binary: str
+
+
+class Plan(Struct, frozen=True):
+    """How it will be loaded, and what that takes."""
+
+    context: int
+    slots: int
+    memory: Memory
+
+
+def examine(model: Model, store: Store) -> Files:
+    """Looks at a model's files.
+
+    Raises:
+        Unsupported: it has no weights that llama.cpp could run.
+        BadGGUF: they are damaged.
+        NotFound, Disk: they are not there, or not readable.
+    """
+    if not model.weights:
+        raise Unsupported(f"'{model.name}' has no weights that run here", "Pull a GGUF build of it.")
+    for path in model.weights:
+        read_header(path).check_complete()
+    gguf = read_shards(list(model.weights))
+    if gguf.kind != "model":
+        raise BadGGUF(f"'{model.name}' is no model by itself: it is of kind {gguf.kind}", "Name a model that uses it.")
+    return Files(
+        path=store.loadable(model),
+        gguf=gguf,
+        weights=size(*model.weights),
+        projector=model.projector,
+        projector_bytes=size(model.projector) if model.projector else 0,
+        adapters=tuple((path.name.replace("-", ":", 1), path) for path in model.adapters),
+        adapter_bytes=size(*model.adapters),
+    )
+
+
+def size(*paths: Path) -> int:
+    """Bytes of files together."""
+    return sum(path.stat().st_size for path in paths)
+
+
+def wishes(model: Model, files: Files, given: LoadOptions, settings: EngineSettings, most_slots: int) -> Wish:
+    """What was asked for: by the request, else by the model's PARAMETERs, else by the settings, else as is usual.
+
+    Raises:
+        BadRequest: a context that makes no sense.
+    """
+    params = model.params
+    asked = given.context or int(params.get("num_ctx") or 0)
+    if asked < 0:
+        raise BadRequest(f"a context of {asked} tokens makes no sense", "Ask for num_ctx of at least 1.")
+    context = asked or settings.context or CONTEXT
+    if files.gguf.context_length:
+        context = min(context, files.gguf.context_length)  # beyond what it was trained for a model babbles
+    return Wish(
+        context=context,
+        asked=bool(asked or settings.context),
+        slots=given.slots or settings.slots or most_slots,
+        batch=given.batch or int(params.get("num_batch") or 0),
+        threads=given.threads or int(params.get("num_thread") or 0) or settings.threads or cores(),
+        gpu_layers=given.gpu_layers if given.gpu_layers >= 0 else int(params.get("num_gpu", -1)),
+        embedding=given.embedding or files.embedding,
+        binary=settings.binary,
+    )
+
+
+def need(files: Files, wish: Wish, context: int, slots: int) -> Memory:
+    """What it takes with this context and these slots."""
+    return estimate(
+        files.gguf,
+        files.weights,
+        context,
+        slots,
+        batch=ubatch(wish, context),
+        projector_bytes=files.projector_bytes,
+        adapter_bytes=files.adapter_bytes,
+    )
+
+
+def ubatch(wish: Wish, context: int) -> int:
+    """Tokens computed at once. A text that is to become a vector has to be computed in one go."""
+    return context if wish.embedding else wish.batch or UBATCH
+
+
+def fitted(files: Files, wish: Wish, room: int) -> Plan | None:
+    """The most slots of the wished context that fit into ``room`` bytes; None where not even one does."""
+    slots = wish.slots
+    while slots:
+        memory = need(files, wish, wish.context, slots)
+        if memory.fits(room):
+            return Plan(wish.context, slots, memory)
+        slots = slots * 2 // 3 if slots > 4 else slots - 1
+    return None
+
+
+def shrunk(files: Files, wish: Wish, room: int) -> Wish | None:
+    """The wish with a context small enough that one slot fits into ``room``; None where that cannot be, or may not."""
+    if fitted(files, wish, room):
+        return wish
+    if wish.asked:
+        return None
+    context = min(wish.context, fitting_context(files, wish, room))
+    while context >= LEAST_CONTEXT and not need(files, wish, context, 1).fits(room):
+        context //= 2  # the working memory of embeddings grows with the context too
+    if context < min(LEAST_CONTEXT, wish.context):
+        return None
+    return structs.replace(wish, context=context, slots=1)
+
+
+def fitting_context(files: Files, wish: Wish, room: int) -> int:
+    """The largest context of one slot that fits into ``room`` bytes; 0: none."""
+    return largest_context(
+        files.gguf,
+        files.weights,
+        room,
+        batch=wish.batch or UBATCH,
+        projector_bytes=files.projector_bytes,
+        adapter_bytes=files.adapter_bytes,
+    )
+
+
+def to_load(name: str, files: Files, wish: Wish, plan: Plan) -> Load:
+    """What the child is started with."""
+    chat_model = wish.embedding and not files.embedding
+    pooling = POOLINGS.get(files.gguf.own("pooling_type") or 0, "last" if chat_model else "")
+    batch = ubatch(wish, plan.context)
+    return Load(
+        name=name,
+        model=files.path,
+        context=plan.context,
+        slots=plan.slots,
+        threads=wish.threads,
+        projector=None if wish.embedding else files.projector,
+        adapters=files.adapters,
+        batch=max(batch, 2048) if wish.embedding else wish.batch,
+        ubatch=batch,
+        gpu_layers=wish.gpu_layers,
+        embedding=wish.embedding,
+        reranking=files.reranking,
+        pooling=pooling,
+        binary=wish.binary,
+    )
