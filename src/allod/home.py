@@ -58,6 +58,7 @@ class Settings(Struct, forbid_unknown_fields=True):
 
     offline: bool = False
     host: str = "127.0.0.1:11435"  # where ``allod serve`` listens and the other commands look for it
+    origins: str = ""  # web pages that may ask the server besides this machine's own: origins, * matches, by commas
     models: str = ""  # the store's folder; empty: <data>/models. May be Ollama's
     package_index: str = ""  # a PEP 691 index; empty: PIP_INDEX_URL, else PyPI
     huggingface: str = "https://huggingface.co"

@@ -5,8 +5,8 @@ A door is a set of handlers over one `Shape`, the form its protocol gives to err
     Route("/api/chat", Endpoint(NATIVE, self.chat), methods=["POST"])
 
     async def chat(self, request: Request) -> ASGIApp:
-        body = await read(request, ChatBody)             # AllodError → the shape's error body, here and everywhere
-        return Stream(NATIVE, self.chunks(body))         # headers wait for the first chunk, so that errors keep a status
+        body = await read(request, ChatBody)           # AllodError → the shape's error body, here and everywhere
+        return Stream(NATIVE, self.chunks(body))       # headers wait for the first chunk: errors keep their status
         return Json(await attended(request, self.answer(body)))
 
 Handlers know nothing of disconnects: their work is cancelled, and what they hold in ``async with`` is given back.

@@ -74,7 +74,7 @@ def check_bind(address: Address) -> None:
     if not is_loopback(address.host):
         raise BadSettings(
             f"will not listen on {address}: the network could use it, and there are no API keys yet",
-            f"Listen on 127.0.0.1:{address.port} and reach it by `ssh -L`, or put a proxy with authentication in front.",
+            f"Listen on 127.0.0.1:{address.port} and reach it by `ssh -L` or through a proxy that asks who is there.",
         )
 
 

@@ -1,0 +1,54 @@
+"""Vectors as both doors give them: inputs cut to the context where that is wanted, results cut and of length 1."""
+
+import math
+from typing import Any, TypeGuard, cast
+
+from allod.chat import Embeddings
+from allod.engine.runner import Runner
+from allod.errors import EngineFailed, PromptTooLong
+
+MARGIN = 8  # tokens: those a model puts around a text, and a cut text may have one or two more than were cut
+
+
+async def embedded(runner: Runner, inputs: list[str] | list[list[int]], truncate: bool) -> Embeddings:
+    """One vector an input. Texts longer than the context are cut where ``truncate`` allows it.
+
+    Raises:
+        PromptTooLong: longer, and it does not.
+    """
+    try:
+        return await runner.embed(inputs)
+    except PromptTooLong as error:
+        if not truncate or not texts(inputs):
+            raise PromptTooLong("the input length exceeds the context length") from error
+    most = runner.facts.context - MARGIN
+    return await runner.embed([await cut(runner, text, most) for text in inputs])
+
+
+async def cut(runner: Runner, text: str, most: int) -> str:
+    """The beginning of a text, of at most ``most`` tokens."""
+    tokens = await runner.tokenize(text, special=False)
+    return text if len(tokens) <= most else await runner.detokenize(tokens[:most])
+
+
+def shortened(vector: list[float], dimensions: int | None) -> list[float]:
+    """The first ``dimensions`` of a vector, made length 1; all of them for None.
+
+    Raises:
+        EngineFailed: not a vector of numbers.
+    """
+    short = vector[:dimensions] if dimensions else vector
+    norm = math.sqrt(math.fsum(x * x for x in short))
+    if not math.isfinite(norm):
+        raise EngineFailed("the model gave an embedding that is not a number", "Try another build of the model.")
+    return [x / norm for x in short] if norm else short
+
+
+def texts(value: Any) -> TypeGuard[list[str]]:
+    """Whether that is a list of nothing but texts."""
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in cast("list[Any]", value))
+
+
+def tokens(value: Any) -> TypeGuard[list[int]]:
+    """Whether that is a list of nothing but token ids, and not empty."""
+    return isinstance(value, list) and bool(value) and all(type(entry) is int for entry in cast("list[Any]", value))

@@ -1,0 +1,169 @@
+"""OpenAI's JSON as far as this server looks at it, with the error shape of that API.
+
+Requests are passed on as they came, so these structs only check the fields that everybody knows; ``null`` is as good as
+absent. Formats from OpenAI's API reference (chat completions, completions, embeddings, models).
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from allod.errors import AllodError
+from allod.server.door import encode
+
+
+class OpenAI:
+    """The shape of ``/v1``: ``{"error": {"message", "type", "param", "code"}}``, streams of server-sent events."""
+
+    stream_type = "text/event-stream; charset=utf-8"
+
+    def whole(self, error: AllodError) -> bytes:
+        """The error as a body, with what to do about it."""
+        kind = "api_error"
+        if error.status < 500:
+            kind = "not_found_error" if error.status == 404 else "invalid_request_error"
+        message = f"{error.message}. {error.remedy}" if error.remedy else error.message
+        return encode({"error": {"message": message, "type": kind, "param": None, "code": None}})
+
+    def late(self, error: AllodError) -> bytes:
+        """The error as the last event but the end."""
+        return b"data: " + self.whole(error) + b"\n\ndata: [DONE]\n\n"
+
+
+OPENAI = OpenAI()
+
+
+class StreamOptions(Struct):
+    """``stream_options``."""
+
+    include_usage: bool | None = None
+
+
+class Reasoning(Struct):
+    """``reasoning``, as some clients say it."""
+
+    effort: str | None = None
+
+
+class Sampled(Struct, kw_only=True):
+    """What chat and completions have in common."""
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    n: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | list[Any] | None = None
+    user: str | None = None
+    # Ollama's, for clients that know both.
+    options: dict[str, Any] | None = None
+    keep_alive: float | str | None = None
+
+
+class ChatBody(Sampled, kw_only=True):
+    """POST /v1/chat/completions."""
+
+    messages: list[dict[str, Any]] | None = None
+    max_completion_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
+    reasoning_effort: str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+
+
+class CompletionBody(Sampled, kw_only=True):
+    """POST /v1/completions."""
+
+    prompt: str | list[str] | list[int] | list[list[int]] | None = None
+    suffix: str | None = None
+    logprobs: int | None = None
+
+
+class EmbeddingsBody(Struct):
+    """POST /v1/embeddings."""
+
+    model: str | None = None
+    input: Any = None
+    encoding_format: str | None = None
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class Embedding(Struct):
+    """One vector: numbers, or base64 of little-endian float32."""
+
+    embedding: list[float] | str
+    index: int
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingUsage(Struct):
+    """Tokens of all inputs."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Struct):
+    """The answer of /v1/embeddings."""
+
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+    object: Literal["list"] = "list"
+
+
+class ListedModel(Struct):
+    """A model; ``created`` in seconds since 1970."""
+
+    id: str
+    created: int
+    owned_by: str
+    object: Literal["model"] = "model"
+
+
+class ModelList(Struct):
+    """The answer of /v1/models."""
+
+    data: list[ListedModel]
+    object: Literal["list"] = "list"
+
+
+class FilledChoice(Struct):
+    """A piece of a completion."""
+
+    text: str
+    finish_reason: str | None
+    index: int = 0
+    logprobs: None = None
+
+
+class FilledUsage(Struct):
+    """Tokens of a completion."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Filled(Struct, omit_defaults=True):
+    """An answer of /v1/completions that this server writes itself: one with a suffix."""
+
+    id: str
+    created: int
+    model: str
+    object: str
+    choices: list[FilledChoice]
+    usage: FilledUsage | None = None

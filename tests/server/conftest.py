@@ -1,0 +1,45 @@
+"""A scripted application for what protocols look like, and one live server with SmolLM2 for what they do."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from served import Live, Scripted
+
+from allod.home import Home
+from allod.models.create import create
+from allod.models.modelfile import parse
+from allod.models.store import Store
+
+
+@pytest.fixture
+def scripted(home: Home) -> Scripted:
+    return Scripted(home)
+
+
+@pytest.fixture(scope="session")
+def live(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A running server whose store holds smollm2:135m."""
+    environ = {**os.environ, "ALLOD_HOME": str(tmp_path_factory.mktemp("live")), "ALLOD_ENGINE_THREADS": "2"}
+    environ |= {"ALLOD_ENGINE_CONTEXT": "1024", "ALLOD_ENGINE_SLOTS": "4"}
+    home = Home.open(environ)
+    for _ in create(Store(home.models), "smollm2:135m", parse(f"FROM {smollm2_path}"), smollm2_path.parent):
+        pass
+    code = "from allod.home import Home; from allod.server.app import serve; serve(Home.open(), '127.0.0.1:0')"
+    with subprocess.Popen([sys.executable, "-c", code], env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        line = process.stderr.readline()
+        found = re.search(r"listens on (http://[\d.:]+)", line)
+        assert found, line + process.stderr.read()
+        try:
+            yield Live(found[1], home, psutil.Process(process.pid))
+        finally:
+            process.terminate()
+            rest = process.communicate(timeout=20)[1]
+            sys.stderr.write(rest)
+    assert process.returncode == 0
