@@ -8,8 +8,8 @@ A data file is TOML: tables ``[[models]]``, one an `Entry`, and optionally one t
 of the file has unless it sets them itself. Built-in files lie in ``data/``, one a family, named after the part of their
 models' names before the colon: so most look-ups read one file, and the rest is read when a look-up needs it.
 
-The user's files are ``<config>/catalogue/*.toml``. They are read first, and an entry of theirs replaces the built-in one
-of its id.
+The user's files are ``<config>/catalogue/*.toml``. They are read first, and an entry of theirs replaces the built-in
+one of its id.
 """
 
 import difflib
@@ -180,7 +180,9 @@ def check_unique(entries: tuple[Entry, ...], where: Path) -> None:
         for claim in [("id", entry.id), *(("name", name) for name in names)]:
             if claim in claimed:
                 kind, value = claim
-                raise BadSettings(f"{where}: two models have the {kind} '{value}'", f"Give each its own {kind}.")
+                raise BadSettings(
+                    f"{where}: two models have the {kind} '{value}'", f"Give each its own {kind} in {where}."
+                )
             claimed.add(claim)
 
 
