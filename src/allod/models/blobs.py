@@ -137,7 +137,7 @@ class Blobs:
             if source.parent == self.folder.resolve() and DIGEST.fullmatch(source.name):
                 found = canonical(source.name)  # a blob of this store, under another name
             else:
-                found = yield from hashing(source)
+                found = yield from hashing(source, before.st_size)
                 unchanged(path, before, source.stat())
         if digest and found != canonical(digest):
             raise DigestMismatch(f"{path} has the digest {found}, not {digest}", "Get the file again.")
@@ -231,14 +231,17 @@ class Blobs:
         return size
 
 
-def hashing(path: Path) -> Generator[int, None, str]:
-    """Hashes a file in 4 MiB pieces: yields the bytes done so far, returns its canonical digest. Raises OSError."""
+def hashing(path: Path, size: int) -> Generator[int, None, str]:
+    """Hashes the ``size`` bytes of a file in 4 MiB pieces: yields the bytes done so far, returns the canonical digest.
+
+    Stops at ``size``, as a file that is being written to may grow faster than it is read. Raises OSError.
+    """
     state = hashlib.sha256()
     buffer = bytearray(disk.CHUNK)
     view = memoryview(buffer)
     done = 0
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
+        while done < size and (count := file.readinto(view[: size - done])):
             state.update(view[:count])
             done += count
             yield done
@@ -247,7 +250,7 @@ def hashing(path: Path) -> Generator[int, None, str]:
 
 def hash_file(path: Path) -> str:
     """A file's canonical digest. Raises OSError."""
-    steps = hashing(path)
+    steps = hashing(path, path.stat().st_size)
     while True:
         try:
             next(steps)

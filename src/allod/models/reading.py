@@ -64,20 +64,26 @@ class Model(Struct, frozen=True):
 
 
 def read_model(blobs: Blobs, name: Name, path: Path) -> Model:
-    """Reads and checks a manifest and everything it names."""
+    """The model of a manifest file. Raises Disk for a broken one, NotFound where a blob is missing."""
     data = manifest_bytes(blobs, name, path)
+    with disk.disk_errors("read", path):
+        modified_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return make_model(blobs, name, data, modified_at)
+
+
+def make_model(blobs: Blobs, name: Name, data: bytes, modified_at: datetime) -> Model:
+    """The model of a manifest's bytes. Raises as ``read_model`` does."""
     try:
         manifest = parse(blobs, data)
-        texts = Texts(blobs, manifest)
-        config = wire.parse_config(texts.read(manifest.config) if manifest.config.digest else b"{}")
         check_blobs(blobs, manifest)
+        texts = Texts(blobs, manifest)
         return Model(
             name=name,
             digest=hashlib.sha256(data).hexdigest(),
             size=sum(layer.size for layer in (*manifest.layers, manifest.config)),
-            modified_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+            modified_at=modified_at,
             manifest=manifest,
-            config=config,
+            config=wire.parse_config(texts.read(manifest.config) if manifest.config.digest else b"{}"),
             weights=tuple(blobs.blob(layer.digest) for layer in weights_of(manifest)),
             projector=next((blobs.blob(la.digest) for la in manifest.layers if la.media_type == PROJECTOR), None),
             adapters=tuple(blobs.blob(layer.digest) for layer in manifest.layers if layer.media_type == ADAPTER),
@@ -88,9 +94,9 @@ def read_model(blobs: Blobs, name: Name, path: Path) -> Model:
             licenses=[text.decode("utf-8", "replace") for text in texts.all(LICENSE)],
         )
     except ValueError as error:
-        raise broken(name, path, error) from error
+        raise broken(name, error) from error
     except OSError as error:
-        raise disk.disk_error(error, "read", path) from error
+        raise disk.disk_error(error, "read", blobs.folder) from error
 
 
 def parse(blobs: Blobs, data: bytes) -> Manifest:
@@ -117,7 +123,7 @@ def manifest_bytes(blobs: Blobs, name: Name, path: Path) -> bytes:
             raise ValueError(f"it has {path.stat().st_size} bytes")
         return path.read_bytes()
     except ValueError as error:
-        raise broken(name, path, error) from error
+        raise broken(name, error) from error
     except OSError as error:
         raise disk.disk_error(error, "read", path) from error
 
@@ -193,6 +199,6 @@ def parse_messages(data: bytes) -> list[Message]:
         raise ValueError(f"its messages are wrong: {error}") from error
 
 
-def broken(name: Name, path: Path, error: Exception) -> Disk:
+def broken(name: Name, error: Exception) -> Disk:
     """The error for a manifest that cannot be used."""
-    return Disk(f"the manifest of {name} is broken: {error}", f"Pull the model again, or remove {path}.")
+    return Disk(f"the manifest of {name} is broken: {error}", f"Pull the model again, or drop it: `allod rm {name}`.")

@@ -20,6 +20,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from allod.chat import Message
@@ -44,7 +45,7 @@ from allod.models.manifest import (
     ModelConfig,
 )
 from allod.models.name import Name
-from allod.models.reading import Model, broken, check_blobs, manifest_bytes, parse, read_model
+from allod.models.reading import Model, make_model, manifest_bytes, read_model
 
 __all__ = [
     "ADAPTER",
@@ -172,10 +173,7 @@ class Store(Blobs):
         before = self._find(name)
         stored = before[0] if before else self._spelling(name)
         path = self.manifests.joinpath(*stored.path)
-        try:
-            check_blobs(self, parse(self, data))
-        except ValueError as error:
-            raise broken(name, path, error) from error
+        make_model(self, stored, data, datetime.now(UTC))  # what cannot be read is not written
         replaced = self._blobs_of(before[1]) if before else set[str]()
         disk.write_atomically(path, data)
         self._drop_manifest(self.manifests_v2.joinpath(*stored.path), self.manifests_v2)
