@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from allod.egress.ledger import Entry, Way, answer_head, request_head
-from allod.egress.policy import Egress, is_loopback, tls
+from allod.egress.policy import Egress, is_loopback
 from allod.egress.proxy import Proxy, proxy_for
 from allod.errors import Refused
 
@@ -28,7 +28,6 @@ class EgressTransport(httpx.AsyncBaseTransport):
         self.egress = egress
         self.purpose = purpose
         self.pools: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
-        self._tls = tls()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One hop: refused, or sent and counted to the last byte."""
@@ -65,7 +64,7 @@ class EgressTransport(httpx.AsyncBaseTransport):
             if proxy:
                 headers = {"proxy-authorization": proxy.authorization} if proxy.authorization else {}
                 way = httpx.Proxy(f"http://{proxy.address}", headers=headers)
-            self.pools[proxy] = httpx.AsyncHTTPTransport(verify=self._tls, limits=limits, retries=1, proxy=way)
+            self.pools[proxy] = httpx.AsyncHTTPTransport(verify=self.egress.tls, limits=limits, retries=1, proxy=way)
         return self.pools[proxy]
 
     async def aclose(self) -> None:

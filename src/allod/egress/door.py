@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
 from allod.egress.ledger import Entry, Outcome, answer_head, request_head
-from allod.egress.policy import is_loopback, tls
+from allod.egress.policy import is_loopback
 from allod.egress.proxy import Proxy, proxy_for
 from allod.errors import Cancelled, Network, Refused, Unreachable
 
@@ -70,7 +70,6 @@ class Door:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         self.stopped = False
-        self._tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -167,12 +166,10 @@ class Door:
                 raise Cancelled("the transfer was stopped")
             if idle := self._idle.get(place):
                 return idle.pop(), False
-            if place[0] == "https" and self._tls is None:
-                self._tls = tls()
         host, port = (proxy.host, proxy.port) if proxy else place[1:]
         if place[0] == "http":
             return http.client.HTTPConnection(host, port, timeout=self.connect), True
-        connection = http.client.HTTPSConnection(host, port, timeout=self.connect, context=self._tls)
+        connection = http.client.HTTPSConnection(host, port, timeout=self.connect, context=self.egress.tls)
         if proxy:
             headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
             connection.set_tunnel(place[1], place[2], headers)

@@ -8,6 +8,7 @@ import fnmatch
 import ipaddress
 import ssl
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from allod.egress.ledger import Ledger
@@ -55,6 +56,11 @@ class Egress:
         self.rules = (*home.settings.egress.rules, *BUILT_IN_RULES)
         self.ledger = Ledger(home)
         self._answers: dict[tuple[str, str], bool] = {}
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """What certificates are checked against; read once."""
+        return tls()
 
     def decide(self, purpose: str, host: str) -> Action:
         """What the rules say, first match first; offline mode is looked at elsewhere."""

@@ -14,17 +14,16 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from allod.egress import is_loopback
 from allod.egress.door import Answer, origin
-from allod.errors import BadName, BadSettings, DigestMismatch, Network
-from allod.models.manifest import MANIFEST, MANIFEST_LIST, Layer
+from allod.errors import BadName, BadSettings, DigestMismatch, Network, NotFound
+from allod.models.manifest import MANIFEST, Layer
 from allod.models.name import Name
-from allod.models.sources.web import Web
+from allod.models.sources.web import Page, Web
 from allod.models.transfer.plan import Plan, Segment
 
 LARGEST_MANIFEST = 4 << 20  # bytes
@@ -137,9 +136,11 @@ class Registry:
             Network, Unreachable, Offline, Refused, Cancelled.
         """
         url = f"{self.base}/v2/{quote(name.namespace)}/{quote(name.model)}/manifests/{quote(name.tag)}"
-        page = self.web.get(url, self.manifest_headers(url), limit=LARGEST_MANIFEST, accept=(200, 401))
+        page = self.ask(url)
         if page.status == 401 and self.auth.challenged(page.headers.get("www-authenticate", "")):
-            page = self.web.get(url, self.manifest_headers(url), limit=LARGEST_MANIFEST)
+            page = self.ask(url)
+        if page.status == 404:
+            raise NotFound(f"{self.name} has no model {name}")
         if page.status == 401:
             raise Network(
                 f"{self.name} wants to know who asks for {name}",
@@ -151,9 +152,10 @@ class Registry:
             raise DigestMismatch(f"{self.name} sent a manifest of the digest {found} and says that it is {said}")
         return page.body
 
-    def manifest_headers(self, url: str) -> Mapping[str, str]:
-        """Which kinds of manifest are understood, and who asks."""
-        return {**self.auth.headers(url), "Accept": f"{ACCEPT}, {MANIFEST_LIST};q=0.5"}
+    def ask(self, url: str) -> Page:
+        """Asks for a manifest. Raises Network, Unreachable, Offline, Refused, Cancelled."""
+        headers = {**self.auth.headers(url), "Accept": ACCEPT}
+        return self.web.get(url, headers, limit=LARGEST_MANIFEST, accept=(200, 401, 404))
 
     def plan(self, name: Name, layer: Layer) -> Plan:
         """How to get a blob of a model."""

@@ -1,7 +1,7 @@
 """Fetching a blob: parallel ranges, resumable, its digest known at the last byte.
 
     plan = Plan("PyPI", digest, size, (Segment(url, start, length, size), …))
-    obtain(store, digest, size, [lambda: plan], door, watch)
+    obtain(store, digest, lambda: plan, egress, watch)
 
 A source says in a `Plan` which stretches of which files, one after the other, make the blob; the same machinery fetches
 all of them. Several streams take 4 MiB pieces in rising order, write each into the partial file and then note it in the
@@ -14,7 +14,7 @@ from memory as they come (and from the disk only those of an earlier run), and i
     check.py      the walk: hash, inflate, compare
     streams.py    the threads that ask for pieces: ranges, redirects, retries
     download.py   one plan from start to end
-    obtain.py     a blob from the first of several sources that has it, one process at a time
+    obtain.py     a blob in the store, one process at a time
 """
 
 from allod.models.transfer.download import Watch, download

@@ -77,7 +77,7 @@ def attempt(plan: Plan, partial: Path, egress: Egress, watch: Watch, tuning: Tun
             streams.start()
             while not run.done and run.failure is None:
                 watch.check()
-                watch.report(round(already + streams.completed))
+                watch.report(max(0, min(round(already + streams.completed), plan.size - 1)))  # all: when it is checked
                 streams.adapt()
                 with run.changed:
                     run.changed.wait_for(lambda: run.done or run.failure is not None, tuning.tick)

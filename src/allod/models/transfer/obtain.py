@@ -1,12 +1,11 @@
-"""A blob from the first of several sources that has it, brought by one process at a time."""
+"""A blob in the store, brought by one process at a time."""
 
 import time
-from collections.abc import Callable, Sequence
-
-from msgspec import Struct
+from collections.abc import Callable
+from pathlib import Path
 
 from allod.egress import Egress
-from allod.errors import AllodError, DigestMismatch, Network, Offline, Refused
+from allod.errors import DigestMismatch
 from allod.models.blobs import Blobs
 from allod.models.transfer.download import Watch, download, drop
 from allod.models.transfer.journal import bytes_recorded
@@ -16,29 +15,23 @@ from allod.models.transfer.space import journal_of
 LOOK = 0.25  # seconds between two looks at another process's progress
 
 
-class Source(Struct, frozen=True):
-    """A place a blob may be had from. ``plan`` may ask the network; it raises Network where the place has it not."""
-
-    name: str  # as errors name it
-    plan: Callable[[], Plan]
-
-
 def obtain(
     blobs: Blobs,
     digest: str,
-    sources: Sequence[Source],
+    plan: Callable[[], Plan],
     egress: Egress,
     watch: Watch,
     tuning: Tuning | None = None,
 ) -> None:
-    """Makes sure that a blob is in the store.
+    """Makes sure that a blob is in the store; ``plan`` is asked only where it is not, and may ask the network.
 
     Where another process is bringing it, waits and reports its progress; if that one fails, goes on where it stopped.
+    What came from another source before is used: the digest decides.
 
     Raises:
-        DigestMismatch: every source had other bytes.
-        Offline, Network: no source could give it; the message says what came of each.
-        DiskFull, ReadOnly, Disk, Cancelled.
+        DigestMismatch: the source has other bytes; what it gave is dropped.
+        Network, Offline, Refused: the source cannot give it; what came is kept for the next one.
+        DiskFull, ReadOnly, Disk, Cancelled: what came is kept.
     """
     if blobs.has(digest):
         return
@@ -46,28 +39,15 @@ def obtain(
     with blobs.lock(digest, Onlooker(blobs, digest, watch)):
         if blobs.has(digest):
             return
-        failures: list[tuple[Source, AllodError]] = []
-        for source in sources:
-            try:
-                bring(blobs, digest, source, egress, watch, tuning)
-            except (Network, Refused) as error:
-                failures.append((source, error))
-                continue
-            blobs.commit(digest, partial)
-            drop(partial)
-            return
-    raise no_source(digest, failures)
+        bring(partial, digest, plan(), egress, watch, tuning)
+        blobs.commit(digest, partial)
+        drop(partial)
 
 
-def bring(blobs: Blobs, digest: str, source: Source, egress: Egress, watch: Watch, tuning: Tuning | None) -> None:
-    """Downloads from one source; if bytes of an earlier one were among them and do not fit, once more without these.
-
-    Raises as `obtain` does, for this source.
-    """
-    plan = source.plan()
+def bring(partial: Path, digest: str, plan: Plan, egress: Egress, watch: Watch, tuning: Tuning | None) -> None:
+    """Downloads; if bytes of an earlier source were among them and do not fit, once more without these."""
     if plan.digest != digest:
-        raise DigestMismatch(f"{source.name} offers {plan.digest} instead of {digest}")
-    partial = blobs.partial(digest)
+        raise DigestMismatch(f"{plan.source} offers {plan.digest} instead of {digest}")
     for last in (False, True):
         fresh = bytes_recorded(journal_of(partial)) == 0
         try:
@@ -96,20 +76,3 @@ class Onlooker:
         if now - self._looked >= LOOK:
             self._looked = now
             self.watch.report(bytes_recorded(self.journal))
-
-
-def no_source(digest: str, failures: list[tuple[Source, AllodError]]) -> AllodError:
-    """The error where every source failed, naming each."""
-    short = digest.removeprefix("sha256:")[:12]
-    if not failures:
-        return Network(f"nobody is known to have {short}", "Give a registry or a repository in the name.")
-    told = "; ".join(f"{source.name}: {error.message}" for source, error in failures)
-    errors = [error for _, error in failures]
-    if all(isinstance(error, Offline) for error in errors):
-        return Offline(f"cannot fetch {short}: {told}", errors[0].remedy)
-    if all(isinstance(error, DigestMismatch) for error in errors):
-        return DigestMismatch(f"cannot fetch {short}, every source has other bytes: {told}", "Report it to the source.")
-    if all(isinstance(error, Refused) for error in errors):
-        return Refused(f"cannot fetch {short}: {told}", errors[0].remedy)
-    remedy = "Check the connection and run the same command again: it goes on where it stopped."
-    return Network(f"cannot fetch {short}; tried {told}", remedy)

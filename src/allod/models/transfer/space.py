@@ -3,7 +3,6 @@
 `Run` is what all threads of one transfer share: a condition to wait on, the first failure, the pieces in memory.
 """
 
-import contextlib
 import os
 import threading
 import zlib
@@ -243,8 +242,7 @@ def journal_of(path: Path) -> Path:
 def remove(path: Path) -> None:
     """Removes a partial file and its journal, if they are there."""
     for file in (path, journal_of(path)):
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                file.unlink()
-            except OSError as error:
-                raise disk_error(error, "remove", file) from error
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error(error, "remove", file) from error
