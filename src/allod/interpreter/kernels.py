@@ -24,10 +24,11 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
 import msgspec
 
 from allod.errors import SandboxFailed
-from allod.interpreter.limits import Limits
+from allod.interpreter.limits import Limits, memory_limit
 from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.run import Run, notice
 from allod.interpreter.sandbox import Process, Sandbox, environment
@@ -48,7 +49,7 @@ class Kernel:
 
     def __init__(self, workspace: Workspace, limits: Limits, sandbox: Sandbox) -> None:
         self.workspace = workspace
-        self.limits = limits
+        self.limits = msgspec.structs.replace(limits, memory=memory_limit(limits))  # as the machine is now
         self.sandbox = sandbox
         self._process: Process | None = None
         self._client: AsyncKernelClient | None = None
@@ -71,7 +72,8 @@ class Kernel:
         try:
             yield kernel
         finally:
-            await kernel.close()
+            with anyio.CancelScope(shield=True):
+                await kernel.close()
 
     async def ready(self) -> None:
         """Waits until code can be run. ``run`` does so itself."""
@@ -164,7 +166,8 @@ class Kernel:
                 yield output
         finally:
             if not run.done and not run.death:
-                await asyncio.shield(asyncio.ensure_future(run.stop()))
+                with anyio.CancelScope(shield=True):
+                    await run.stop()
             spool.close()
             self._lost = run.death
             self._run = None

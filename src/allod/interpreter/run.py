@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 import zmq.asyncio
 
-from allod.interpreter.limits import Limits, memory_limit, usage
+from allod.interpreter.limits import Limits, proportional, usage
 from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.sandbox import Process
 from allod.interpreter.spool import Spool
@@ -29,6 +29,7 @@ STOPPED_WITHIN = 1.8  # seconds from an interrupt to the kill
 IDLE_AFTER_REPLY = 2.0  # seconds to wait for publications that a flood may have dropped
 IDLE_CPU = 0.02  # processor seconds a second below which code counts as waiting
 LARGEST_PICTURE = 20 << 20
+LOST = "The kernel ended with it: all variables are lost, and the next run begins a new one."
 
 
 class Run:
@@ -64,7 +65,7 @@ class Run:
         if self.failure is not None:
             yield self.failure
         elif self.death:
-            yield Failure("KernelDied", self.death, hint="All variables are lost; the next run starts anew.")
+            yield Failure("KernelDied", self.death, hint=LOST)
 
     async def _events(self) -> AsyncGenerator[Output]:
         client = self.client
@@ -190,13 +191,15 @@ class Run:
                 self.process.signal_group(signal.SIGINT)
             return
         limits = self.limits
-        used = usage(self.process.pids)
+        pids = self.process.pids
+        used = usage(pids)
         if used.cpu - self._cpu > IDLE_CPU * span:
             self._active = now
         self._cpu = used.cpu
-        if used.memory > memory_limit(limits):
-            held = f"its programs held {used.memory >> 20:,} MB, of {memory_limit(limits) >> 20:,} allowed"
-            self._kill("MemoryLimit", held)
+        if used.memory > self.limits.memory and (held := proportional(pids)) > self.limits.memory:
+            self._kill("MemoryLimit", f"its programs held {held >> 20:,} MB, of {self.limits.memory >> 20:,} allowed")
+        elif limits.processes > 0 and len(pids) > limits.processes:
+            self._kill("ProcessLimit", f"it started more than {limits.processes} programs")
         elif limits.disk > 0 and self._free - shutil.disk_usage(self.spool.path.parent).free > limits.disk:
             self._kill("DiskLimit", f"the job wrote more than {limits.disk >> 20:,} MB")
         elif self._asking:
@@ -213,7 +216,7 @@ class Run:
 
     def _kill(self, name: str, message: str) -> None:
         """Ends the kernel because of a limit."""
-        self.failure = Failure(name, message, hint="The kernel was ended; all variables are lost.")
+        self.failure = Failure(name, message, hint=LOST)
         self.death = message
         self.process.kill()
 
@@ -221,7 +224,10 @@ class Run:
         """The process ended on its own."""
         status = self.process.bwrap.returncode or 0
         number = status - 128 if status > 128 else 0
-        if number == signal.SIGKILL:
+        if self.process.out_of_memory:
+            self.death = f"its programs held more than {self.limits.memory >> 20:,} MB of memory"
+            self.failure = Failure("MemoryLimit", self.death, hint=LOST)
+        elif number == signal.SIGKILL:
             self.death = "it was killed, most likely because the machine ran out of memory"
         elif number:
             with contextlib.suppress(ValueError):

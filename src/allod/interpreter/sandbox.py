@@ -25,9 +25,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from allod.errors import SandboxFailed
-from allod.interpreter.limits import Limits, descendants, limit_process
+from allod.interpreter.cgroup import Cgroup
+from allod.interpreter.limits import Limits, descendants, limit_process, memory_limit
 
 INSIDE_HOME = "/run/home"  # where ~ is inside; the user's own home is not there
+
+SHARED_MEMORY = 1 << 30  # bytes of /dev/shm
 
 # Of /etc what programs need to look up fonts, certificates, users' names and the time; no secrets are in these.
 ETC = (
@@ -49,6 +52,14 @@ class Mount(Struct, frozen=True):
     dest: str
     kind: str
     args: tuple[str, ...] = ()
+    size: int = 0  # bytes, of a tmpfs
+    sealed: bool = False  # made read-only once everything is mounted
+
+    @property
+    def flags(self) -> list[str]:
+        """bubblewrap's arguments for it."""
+        size = ["--size", str(self.size)] if self.size else []
+        return [*size, *([] if self.kind == "overlay" else [self.kind]), *self.args, self.dest]
 
     @property
     def depth(self) -> int:
@@ -72,9 +83,10 @@ class View(Struct, frozen=True):
 class Process:
     """A running program and the namespace it lives in."""
 
-    def __init__(self, bwrap: asyncio.subprocess.Process, init: int) -> None:
+    def __init__(self, bwrap: asyncio.subprocess.Process, init: int, cgroup: Cgroup | None) -> None:
         self.bwrap = bwrap
         self.init = init
+        self.cgroup = cgroup
 
     @property
     def program(self) -> int | None:
@@ -108,8 +120,16 @@ class Process:
                 self.bwrap.kill()
 
     async def wait(self) -> int:
-        """Waits for the end; the program's exit status, 128 + n when signal n ended it."""
-        return await self.bwrap.wait()
+        """Waits for the end and clears up; the program's exit status, 128 + n when signal n ended it."""
+        status = await self.bwrap.wait()
+        if self.cgroup is not None:
+            self.cgroup.close()
+        return status
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the kernel killed something of it for memory."""
+        return self.cgroup is not None and self.cgroup.out_of_memory
 
 
 class Sandbox:
@@ -135,9 +155,13 @@ class Sandbox:
         ]  # fmt: skip
         for name, value in env.items():
             flags += ["--setenv", name, value]
-        for mount in sorted(mounts(view), key=lambda m: m.depth):
-            flags += [*mount.args, mount.dest] if mount.kind == "overlay" else [mount.kind, *mount.args, mount.dest]
-        flags += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(view.folder)]
+        ordered = sorted(mounts(view), key=lambda mount: mount.depth)
+        for mount in ordered:
+            flags += mount.flags
+        for mount in ordered:
+            if mount.sealed:
+                flags += ["--remount-ro", mount.dest]
+        flags += ["--remount-ro", "/", "--chdir", str(view.folder)]
         return [str(self.bwrap), *flags, "--", *command]
 
     async def spawn(self, view: View, command: Sequence[str], env: Mapping[str, str], limits: Limits) -> Process:
@@ -171,9 +195,14 @@ class Sandbox:
                 said = (await bwrap.stdout.read()).decode(errors="replace").strip()
                 await bwrap.wait()
                 raise SandboxFailed(f"the sandbox could not be made: {said}", remedy(said))
-            process = Process(bwrap, int(json.loads(text)["child-pid"]))
+            init = int(json.loads(text)["child-pid"])
             with contextlib.suppress(ProcessLookupError):
-                limit_process(process.init, limits)
+                limit_process(init, limits)
+            cgroup = Cgroup.make(f"allod-{bwrap.pid}", memory_limit(limits), limits.processes)
+            if cgroup is not None and not cgroup.add(init):
+                cgroup.close()
+                cgroup = None
+            process = Process(bwrap, init, cgroup)
             with contextlib.suppress(BrokenPipeError):
                 os.write(block_write, b"1")
             return process
@@ -199,7 +228,7 @@ def mounts(view: View) -> Iterable[Mount]:
     yield Mount(folder, "overlay", overlay)
     for hidden in view.hidden:
         if hidden.is_dir():
-            yield Mount(str(hidden), "--tmpfs")
+            yield Mount(str(hidden), "--tmpfs", sealed=True)
         elif hidden.exists():
             yield Mount(str(hidden), "--ro-bind", ("/dev/null",))
     for outside, inside in view.readable:
@@ -211,8 +240,8 @@ def mounts(view: View) -> Iterable[Mount]:
 @cache
 def system_mounts() -> tuple[Mount, ...]:
     """/usr, the little of /etc that is needed, /proc and /dev."""
-    found = [Mount("/usr", "--ro-bind", ("/usr",)), Mount("/proc", "--proc"), Mount("/dev", "--dev")]
-    found.append(Mount("/dev/shm", "--tmpfs"))
+    found = [Mount("/usr", "--ro-bind", ("/usr",)), Mount("/proc", "--proc"), Mount("/dev", "--dev", sealed=True)]
+    found.append(Mount("/dev/shm", "--tmpfs", size=SHARED_MEMORY))
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         path = Path("/") / name
         if path.is_symlink():

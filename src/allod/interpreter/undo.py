@@ -14,9 +14,9 @@ from msgspec import Struct
 from allod.errors import Conflict
 from allod.home import Home
 from allod.interpreter import jobs, transaction, tree
+from allod.interpreter.changes import Applied, Change
 from allod.interpreter.overlay import printable
 from allod.interpreter.transaction import Journal, Op
-from allod.interpreter.workspace import Applied, Change
 
 
 class Record(Struct, frozen=True):

@@ -11,48 +11,28 @@ The code sees the folder through an overlay (see ``sandbox``), so that its chang
 workspace owns the layers, knows how the folder was at the start, and refuses to apply over what changed meanwhile.
 """
 
-import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Literal, Self
+from typing import BinaryIO, Self
 
 import msgspec
-from msgspec import Struct
 
 from allod.errors import BadRequest, Conflict, NotFound, ReadOnly, SandboxFailed
 from allod.home import Home
-from allod.interpreter import diffs, jobs, overlay, transaction, tree
+from allod.interpreter import jobs, overlay, transaction, tree
+from allod.interpreter.changes import Applied, Change, blocked, change, choose, listed, within
 from allod.interpreter.jobs import Job, Seen
 from allod.interpreter.overlay import Difference, printable
 from allod.interpreter.sandbox import View
 
+__all__ = ["Applied", "Change", "Workspace", "undo"]
+
 # Folders that belong to the system: nobody's job is in them.
 SYSTEM = ("/", "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var", "/opt", "/run", "/home")
 UNREAL = ("/dev", "/proc", "/sys")
-
-
-class Change(Struct, frozen=True):
-    """One file that is not as it was."""
-
-    path: str  # below the folder; a folder ends in "/". Unprintable characters are written as escapes
-    kind: Literal["created", "changed", "deleted"]
-    before: int | None  # bytes
-    after: int | None
-    diff: str = ""  # unified; empty for what is not text
-    note: str = ""  # a changed mode, a link's target, or why it cannot be applied
-    refused: bool = False  # it will not be applied
-
-
-class Applied(Struct, frozen=True):
-    """What was written into the user's folder, or taken back."""
-
-    id: str  # job and record, for undo
-    folder: str
-    changes: tuple[Change, ...]
-    refused: tuple[Change, ...] = ()  # left out; the note says why
 
 
 class Workspace:
@@ -258,81 +238,6 @@ def hidden(home: Home, folder: Path) -> tuple[Path, ...]:
         found |= {path for path in user.iterdir() if path.name.startswith(".") and not path.is_symlink()}
     inside = sorted(path for path in found if path.is_relative_to(folder) and path != folder and path.exists())
     return tuple(p for p in inside if not any(p != other and p.is_relative_to(other) for other in inside))
-
-
-# ── which changes ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def within(path: bytes, top: bytes) -> bool:
-    """Whether ``path`` is ``top`` or below it."""
-    return path == top or path.startswith(top + b"/")
-
-
-def is_folder(d: Difference) -> bool:
-    """Whether a difference is about nothing but a folder."""
-    return all(node is None or node.kind == "folder" for node in (d.before, d.after))
-
-
-def listed(found: list[Difference]) -> Iterator[Difference]:
-    """Those a person wants to see: a new or deleted folder only where nothing in it is in the list."""
-    parents: set[bytes] = set()
-    for d in found:
-        parts = d.path.split(b"/")
-        parents.update(b"/".join(parts[:n]) for n in range(1, len(parts)))
-    for d in found:
-        if d.refused or not is_folder(d) or d.path not in parents or (d.before is not None and d.after is not None):
-            yield d
-
-
-def blocked(d: Difference, chosen: list[Difference]) -> bool:
-    """Whether a folder on its way, or something in a folder it removes, is refused."""
-    bad = [other for other in chosen if other.refused]
-    return any(within(d.path, other.path) or (d.after is None and within(other.path, d.path)) for other in bad)
-
-
-def choose(found: list[Difference], paths: Sequence[str]) -> list[Difference]:
-    """The differences at or below the given paths, with the folders they need.
-
-    Raises:
-        NotFound: nothing changed at one of them.
-    """
-    wanted: set[bytes] = set()
-    for text in paths:
-        top = text.rstrip("/")
-        hits = {d.path for d in found if printable(d.path) == top or printable(d.path).startswith(top + "/")}
-        if not hits:
-            raise NotFound(f"nothing changed at {text}", "See the list of changes for the paths.")
-        wanted |= hits
-    for d in found:
-        if is_folder(d) and d.after is None and d.path not in wanted:
-            below = [other.path for other in found if other.path != d.path and within(other.path, d.path)]
-            if below and all(path in wanted for path in below):
-                wanted.add(d.path)  # its whole contents go, so it goes too
-        elif d.after is not None and d.after.kind == "folder" and any(within(path, d.path) for path in wanted):
-            wanted.add(d.path)
-    return [d for d in found if d.path in wanted]
-
-
-def change(d: Difference, folder: int, upper: int) -> Change:
-    """A difference as people read it."""
-    path = printable(d.path)
-    kind = "created" if d.before is None else "deleted" if d.after is None else "changed"
-    before, after = (None if n is None else n.size if n.kind != "folder" else 0 for n in (d.before, d.after))
-    notes = [d.refused] if d.refused else []
-    if d.before is not None and d.after is not None and d.before.kind == d.after.kind and d.before.mode != d.after.mode:
-        notes.append(f"mode {d.before.mode:o} → {d.after.mode:o}")
-    if d.after is not None and d.after.kind == "link" and not d.refused:
-        notes.append(f"link to {printable(d.after.target)}")
-    if is_folder(d):
-        return Change(path + "/", kind, before, after, note="; ".join(notes), refused=bool(d.refused))
-    texts: list[bytes] = []
-    for at, node in ((folder, d.before), (upper, d.after)):
-        data = b""
-        if node is not None and node.kind == "file":
-            with contextlib.suppress(OSError):
-                data = tree.head(at, d.path, diffs.LARGEST + 1)
-        texts.append(data)
-    return Change(path, kind, before, after, diffs.unified(path, *texts), "; ".join(notes), bool(d.refused))
 
 
 def copy_layer(source: int, target: int) -> None:

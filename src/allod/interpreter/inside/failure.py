@@ -176,6 +176,8 @@ def hint(name, value, message):
         return "The memory limit of the sandbox was reached. Read the data in pieces."
     if isinstance(value, BlockingIOError) or "can't start new thread" in message:
         return "The limit of processes of the sandbox was reached."
+    if name == "StdinNotImplementedError":
+        return "Nobody can answer input() here. Take the values from the task."
     if isinstance(value, ModuleNotFoundError):
         return f"{value.name} is not installed here, and nothing can be installed. Use another library."
     return ""

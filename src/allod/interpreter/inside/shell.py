@@ -6,6 +6,7 @@ import builtins
 import os
 import sys
 import time
+from typing import Any
 
 from ipykernel.iostream import OutStream
 from ipykernel.zmqshell import ZMQInteractiveShell
@@ -17,7 +18,7 @@ BURST = 4 << 20  # characters a second that leave without waiting, so that a loo
 class Shell(ZMQInteractiveShell):
     """Reports failures as allod shows them."""
 
-    report: "object"  # failure.report, once loaded
+    report: Any  # failure.report, once loaded
 
     def init_environment(self):
         """Leaves the environment alone; output is text, not a terminal."""
@@ -41,6 +42,10 @@ class Shell(ZMQInteractiveShell):
     def showindentationerror(self):
         """Code that cannot be parsed."""
         self._send_failure(*sys.exc_info())
+
+    def _format_exception_for_storage(self, exception, *_, **__):
+        """Not for a history that nobody reads: IPython takes 0.2 s for it, in a library such as pandas."""
+        return []
 
     def _send_failure(self, etype, value, tb):
         sys.stdout.flush()

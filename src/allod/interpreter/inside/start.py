@@ -38,6 +38,7 @@ def config(connection):
     c.IPKernelApp.exec_files = []
     c.HistoryManager.enabled = False
     c.HistoryManager.hist_file = ":memory:"
+    c.InteractiveShell.cache_size = 0  # Out[…] would hold every result in memory
     c.InteractiveShell.colors = "nocolor"
     c.InteractiveShell.xmode = "Context"
     c.Completer.use_jedi = False

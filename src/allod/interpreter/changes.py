@@ -1,0 +1,104 @@
+"""Changes as people see and choose them, from the differences between a folder and what code made of it."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from allod.errors import NotFound
+from allod.interpreter import diffs, tree
+from allod.interpreter.overlay import Difference, printable
+
+
+class Change(Struct, frozen=True):
+    """One file that is not as it was."""
+
+    path: str  # below the folder; a folder ends in "/". Unprintable characters are written as escapes
+    kind: Literal["created", "changed", "deleted"]
+    before: int | None  # bytes
+    after: int | None
+    diff: str = ""  # unified; empty for what is not text
+    note: str = ""  # a changed mode, a link's target, or why it cannot be applied
+    refused: bool = False  # it will not be applied
+
+
+class Applied(Struct, frozen=True):
+    """What was written into the user's folder, or taken back."""
+
+    id: str  # job and record, for undo
+    folder: str
+    changes: tuple[Change, ...]
+    refused: tuple[Change, ...] = ()  # left out; the note says why
+
+
+def within(path: bytes, top: bytes) -> bool:
+    """Whether ``path`` is ``top`` or below it."""
+    return path == top or path.startswith(top + b"/")
+
+
+def is_folder(d: Difference) -> bool:
+    """Whether a difference is about nothing but a folder."""
+    return all(node is None or node.kind == "folder" for node in (d.before, d.after))
+
+
+def listed(found: list[Difference]) -> Iterator[Difference]:
+    """Those a person wants to see: a new or deleted folder only where nothing in it is in the list."""
+    parents: set[bytes] = set()
+    for d in found:
+        parts = d.path.split(b"/")
+        parents.update(b"/".join(parts[:n]) for n in range(1, len(parts)))
+    for d in found:
+        if d.refused or not is_folder(d) or d.path not in parents or (d.before is not None and d.after is not None):
+            yield d
+
+
+def blocked(d: Difference, chosen: list[Difference]) -> bool:
+    """Whether a folder on its way, or something in a folder it removes, is refused."""
+    bad = [other for other in chosen if other.refused]
+    return any(within(d.path, other.path) or (d.after is None and within(other.path, d.path)) for other in bad)
+
+
+def choose(found: list[Difference], paths: Sequence[str]) -> list[Difference]:
+    """The differences at or below the given paths, with the folders they need.
+
+    Raises:
+        NotFound: nothing changed at one of them.
+    """
+    wanted: set[bytes] = set()
+    for text in paths:
+        top = text.rstrip("/")
+        hits = {d.path for d in found if printable(d.path) == top or printable(d.path).startswith(top + "/")}
+        if not hits:
+            raise NotFound(f"nothing changed at {text}", "See the list of changes for the paths.")
+        wanted |= hits
+    for d in found:
+        if is_folder(d) and d.after is None and d.path not in wanted:
+            below = [other.path for other in found if other.path != d.path and within(other.path, d.path)]
+            if below and all(path in wanted for path in below):
+                wanted.add(d.path)  # its whole contents go, so it goes too
+        elif d.after is not None and d.after.kind == "folder" and any(within(path, d.path) for path in wanted):
+            wanted.add(d.path)
+    return [d for d in found if d.path in wanted]
+
+
+def change(d: Difference, folder: int, upper: int) -> Change:
+    """A difference as people read it."""
+    path = printable(d.path)
+    kind = "created" if d.before is None else "deleted" if d.after is None else "changed"
+    before, after = (None if n is None else n.size if n.kind != "folder" else 0 for n in (d.before, d.after))
+    notes = [d.refused] if d.refused else []
+    if d.before is not None and d.after is not None and d.before.kind == d.after.kind and d.before.mode != d.after.mode:
+        notes.append(f"mode {d.before.mode:o} → {d.after.mode:o}")
+    if d.after is not None and d.after.kind == "link" and not d.refused:
+        notes.append(f"link to {printable(d.after.target)}")
+    if is_folder(d):
+        return Change(path + "/", kind, before, after, note="; ".join(notes), refused=bool(d.refused))
+    texts: list[bytes] = []
+    for at, node in ((folder, d.before), (upper, d.after)):
+        data = b""
+        if node is not None and node.kind == "file":
+            with contextlib.suppress(OSError):
+                data = tree.head(at, d.path, diffs.LARGEST + 1)
+        texts.append(data)
+    return Change(path, kind, before, after, diffs.unified(path, *texts), "; ".join(notes), bool(d.refused))

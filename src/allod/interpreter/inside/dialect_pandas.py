@@ -1,0 +1,116 @@
+# pyright: basic, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalCall=false
+# pyright: reportArgumentType=false, reportMissingImports=false
+"""pandas as of 1.x and 2.2: removed methods and arguments given back, assignments without effect told as errors."""
+
+import sys
+import warnings
+
+
+def pandas(pd):
+    """Mends pandas right after it was imported."""
+    show(pd)
+    give_back(pd)
+    arguments(pd)
+    warnings.filterwarnings("ignore", message="Could not infer format")
+    if hasattr(pd.errors, "ChainedAssignmentError"):
+        warnings.filterwarnings("error", category=pd.errors.ChainedAssignmentError)
+    if pd.__version__ < "3":
+        lost_assignments(pd)
+
+
+def show(pd):
+    """Tables are printed wide, as a model has no terminal."""
+    for name, value in {"width": 200, "max_columns": 40, "max_colwidth": 80, "max_rows": 40}.items():
+        pd.set_option(f"display.{name}", value)
+
+
+def give_back(pd):
+    """Methods that pandas 2.0 removed."""
+    frame, series = pd.DataFrame, pd.Series
+
+    def append(self, other, ignore_index=False, verify_integrity=False, sort=False):
+        if isinstance(other, dict):
+            other = series(other)
+        if isinstance(other, series):
+            if other.name is None and not ignore_index:
+                raise TypeError("Can only append a Series if ignore_index=True or if the Series has a name")
+            other = other.to_frame().T.infer_objects()
+        parts = [self, *(other if isinstance(other, list | tuple) else [other])]
+        parts = [frame([part]) if isinstance(part, dict) else part for part in parts]
+        parts = [part for part in parts if len(part) or part.shape[1]] or [self]
+        return pd.concat(parts, ignore_index=ignore_index, verify_integrity=verify_integrity, sort=sort)
+
+    def append_series(self, other, ignore_index=False, verify_integrity=False):
+        parts = [self, *(other if isinstance(other, list | tuple) else [other])]
+        return pd.concat(parts, ignore_index=ignore_index, verify_integrity=verify_integrity)
+
+    def mad(self, axis=0, skipna=True):
+        return (self - self.mean(axis=axis)).abs().mean(axis=axis)
+
+    new = {frame: {"append": append, "mad": mad}, series: {"append": append_series, "mad": mad}}
+    for kind, methods in new.items():
+        methods |= {"iteritems": kind.items}
+        for name, method in methods.items():
+            if not hasattr(kind, name):
+                setattr(kind, name, method)
+    if not hasattr(frame, "applymap"):
+        frame.applymap = frame.map
+    if not hasattr(pd.ExcelWriter, "save"):
+        pd.ExcelWriter.save = lambda self: self.close()
+    if "np" not in vars(pd):
+        pd.np = sys.modules["numpy"]
+
+
+def arguments(pd):
+    """Arguments that were renamed or removed."""
+
+    def mended(function, rename):
+        def call(*args, **kwargs):
+            for old, new in rename.items():
+                if old in kwargs:
+                    value = kwargs.pop(old)
+                    if new is not None:
+                        name, convert = new
+                        kwargs.setdefault(name, convert(value))
+            return function(*args, **kwargs)
+
+        call.__name__, call.__doc__, call.__wrapped__ = function.__name__, function.__doc__, function
+        return call
+
+    same = lambda value: value  # noqa: E731
+    bad = lambda value: "error" if value else "skip"  # noqa: E731
+    frame = pd.DataFrame
+    frame.to_excel = mended(frame.to_excel, {"encoding": None, "verbose": None})
+    frame.to_csv = mended(frame.to_csv, {"line_terminator": ("lineterminator", same)})
+    pd.read_csv = mended(
+        pd.read_csv,
+        {"error_bad_lines": ("on_bad_lines", bad), "warn_bad_lines": None, "mangle_dupe_cols": None, "squeeze": None},
+    )
+    pd.read_excel = mended(pd.read_excel, {"encoding": None, "squeeze": None, "mangle_dupe_cols": None})
+
+
+def lost_assignments(pd):
+    """``df[df.a > 1]["b"] = 0`` changes a copy that nobody holds: an error here, where pandas 2 only warns.
+
+    Told apart from ``part = df[df.a > 1]; part["b"] = 0``, which does what it says, by the count of references.
+    """
+    counted = [0]
+
+    class Probe:
+        def __setitem__(self, key, value):
+            counted[0] = sys.getrefcount(self)
+
+    Probe()[0] = 0
+    nobody = counted[0]
+    real = pd.DataFrame.__setitem__
+
+    def setitem(self, key, value):
+        if self._is_copy is not None and sys.getrefcount(self) <= nobody:
+            raise ValueError(
+                "this assignment changes a copy that is thrown away, so it has no effect; "
+                "use one df.loc[rows, column] = value"
+            )
+        real(self, key, value)
+
+    pd.DataFrame.__setitem__ = setitem
+    pd.set_option("mode.chained_assignment", None)
