@@ -7,7 +7,7 @@ python bench/startup.py [GGUF] [--rounds N]
 
 The second is the time from the start of the process to the first byte of the answer on stdout. The bare worker is one
 process that imports xllamacpp, loads the same file with the parameters that allod gives its own worker, and streams one
-answer: what no program around it can be faster than. Rounds alternate, medians are compared, files are in the page cache.
+answer: what no program around it can be faster than. Rounds alternate, medians are compared, files are cached.
 """
 
 import argparse

@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 
 def chat_with(*replies: object, **settings: object) -> tuple[Chat, ScriptedRunner]:
     runner = ScriptedRunner(replies)  # type: ignore[arg-type]
-    return Chat(ScriptedEngine(runner), "m", None, Settings(**settings)), runner  # type: ignore[arg-type]
+    return Chat(ScriptedEngine(runner), "m", Settings(**settings)), runner  # type: ignore[arg-type]
 
 
 async def say(chat: Chat, runner: ScriptedRunner, text: str, thinking: bool = True) -> str:
@@ -43,7 +43,7 @@ async def test_turns_add_up():
 
 async def test_an_answer_that_was_stopped_is_kept_as_far_as_it_came():
     runner = ScriptedRunner(["one two three four five six"], chunk=4, pause=0.01)
-    chat = Chat(ScriptedEngine(runner), "m", None, Settings())
+    chat = Chat(ScriptedEngine(runner), "m", Settings())
     began = asyncio.Event()
 
     class Watch(Printer):

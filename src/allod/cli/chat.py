@@ -1,7 +1,8 @@
 """A conversation with one model: its turns, its settings, and getting the next answer.
 
-    chat = Chat(engine, name, model, Settings(system="Be brief"))
-    await chat.reply("Hi", Printer())
+    chat = Chat(engine, "smollm2", Settings(system="Be brief"))
+    async with chat.lease() as runner:
+        await chat.reply("Hi", runner, Printer(), began)
 
 The one-shot ``allod run`` and the REPL are both made of it. It knows nothing of reading input and of commands.
 """
@@ -80,21 +81,21 @@ class Settings(Struct):
 
 
 class Chat:
-    """``model`` is None where only the server knows it; then the server applies the model's own defaults."""
+    """``model`` is what the store here knows of it, None while nobody looked or where it has nothing."""
 
-    def __init__(self, engine: Leaser, name: str, model: "Model | None", settings: Settings) -> None:
+    def __init__(self, engine: Leaser, name: str, settings: Settings, model: "Model | None" = None) -> None:
         self.engine = engine
         self.name = name
-        self.model = model
         self.settings = settings
+        self.model = model
         self.messages: list[Message] = []
 
     def lease(self) -> "AbstractAsyncContextManager[Runner]":
         """The model, loaded as the settings say."""
-        return self.engine.lease(self.model or self.name, self.settings.load_options(), self.settings.keep_alive)
+        return self.engine.lease(self.name, self.settings.load_options(), self.settings.keep_alive)
 
     def request(self, content: str | list[Part]) -> ChatRequest:
-        """The conversation with a new turn, and the model's own defaults under what was set here."""
+        """The conversation with a new turn; under it the model's own defaults, unless a server adds them."""
         settings = self.settings
         head = [Message("system", settings.system)] if settings.system else []
         request = ChatRequest(
@@ -103,10 +104,10 @@ class Chat:
             format=settings.format,
             think=settings.think,
         )
-        if self.model is None:
-            return request
-        from allod.engine.defaults import with_defaults
+        from allod.engine import RemoteEngine, with_defaults
 
+        if self.model is None or isinstance(self.engine, RemoteEngine):
+            return request
         return with_defaults(request, self.model)
 
     async def reply(self, content: str | list[Part], runner: "Runner", printer: Printer, began: float) -> None:

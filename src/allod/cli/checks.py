@@ -229,8 +229,9 @@ async def store(home: Home) -> Check:
 
 async def server(home: Home) -> Check:
     """Who answers where `allod serve` would listen."""
-    from allod.cli.library import base_url, is_here
+    from allod.cli.library import is_here
     from allod.cli.running import answers
+    from allod.engine.remote import base_url
 
     host = home.settings.host
     url = base_url(host)

@@ -123,13 +123,10 @@ class Commands:
 
     async def load(self, rest: str) -> None:
         """/load: the settings stay, the conversation begins anew."""
-        from allod.cli.fetch import ensure
-
         if not rest:
             raise BadRequest("/load takes the name of a model", "/list shows those that are here.")
         old = self.repl.chat
-        model = await ensure(self.repl.home, rest)
-        self.repl.chat = Chat(old.engine, rest, model, old.settings)
+        self.repl.chat = Chat(old.engine, rest, old.settings)
         try:
             await self.repl.load()
         except BaseException:

@@ -1,44 +1,70 @@
-"""A model that a command needs: found here, or pulled first with a bar."""
+"""A model that a conversation needs: loaded if it is to be had, pulled first, with a bar, if it is not.
 
+    async with leased(home, chat) as runner: ...
+
+Whoever runs it decides whether it is there: the engine in this process by the store, a server by its own.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from allod.cli.library import LocalLibrary, is_here
-from allod.errors import ModelNotFound
+from allod.errors import AllodError, ModelNotFound
 
 if TYPE_CHECKING:
+    from allod.cli.chat import Chat
+    from allod.engine.runner import Runner
     from allod.home import Home
     from allod.models.store import Model
 
 
-async def ensure(home: "Home", name: str, insecure: bool = False) -> "Model | None":
-    """The model that ``name`` means, pulled if it is not here; None where a server elsewhere has it.
+@asynccontextmanager
+async def leased(home: "Home", chat: "Chat", insecure: bool = False) -> "AsyncGenerator[Runner]":
+    """The chat's model, loaded; ``chat.model`` is what the store here knows of it.
 
     Raises:
         ModelNotFound: nobody has it; with the nearest names.
-        BadName, Network, Disk: as a pull does.
+        Network, Disk: it cannot be pulled.
+        BadName, TooLarge, EngineFailed: it cannot be loaded.
     """
+    async with AsyncExitStack() as stack:
+        try:
+            runner = await load(stack, home, chat)
+        except ModelNotFound:
+            from allod.cli.library import open_library
+            from allod.cli.progress import show_pull
+
+            await show_pull(open_library(home).pull(chat.name, insecure), chat.name)
+            runner = await load(stack, home, chat)
+        yield runner
+
+
+async def load(stack: AsyncExitStack, home: "Home", chat: "Chat") -> "Runner":
+    """Takes the lease. While the engine's child starts, the store is asked what it knows of the model."""
+
+    async def look() -> None:
+        chat.model = found_here(home, chat.name)
+
+    loading = asyncio.ensure_future(stack.enter_async_context(chat.lease()))
+    looking = asyncio.ensure_future(look())
+    try:
+        await asyncio.gather(loading, looking)
+    except BaseException:
+        for task in (loading, looking):
+            task.cancel()
+        await asyncio.gather(loading, looking, return_exceptions=True)
+        raise
+    return loading.result()
+
+
+def found_here(home: "Home", name: str) -> "Model | None":
+    """What the store of this machine has under that name; None where it has nothing, or where it is not asked."""
+    from allod.cli.library import LocalLibrary, is_here
+
     if not is_here(home.settings.host):
-        await ensure_elsewhere(home, name, insecure)
         return None
-    library = LocalLibrary(home)
     try:
-        return library.find(name)
-    except ModelNotFound:
-        from allod.cli.progress import show_pull
-
-        await show_pull(library.pull(name, insecure), name)
-    return library.find(name)
-
-
-async def ensure_elsewhere(home: "Home", name: str, insecure: bool) -> None:
-    """Has the server that ALLOD_HOST names pull the model if it lacks it."""
-    import asyncio
-
-    from allod.cli.progress import show_pull
-    from allod.cli.remote import RemoteLibrary
-
-    library = RemoteLibrary(home)
-    try:
-        await asyncio.to_thread(library.show, name)
-    except ModelNotFound:
-        await show_pull(library.pull(name, insecure), name)
+        return LocalLibrary(home).find(name)
+    except AllodError:  # the lease says what is wrong, and whether it is
+        return None

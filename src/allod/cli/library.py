@@ -147,34 +147,10 @@ class LocalLibrary:
 
 
 def is_here(host: str) -> bool:
-    """Whether ``host`` (``name:port`` or a URL) is this machine: loopback, or an address that means all of its own."""
-    import ipaddress
-
-    name = host_name(host)
-    if name in ("", "localhost") or name.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
-
-
-def host_name(host: str) -> str:
-    """The name or address in ``127.0.0.1:11435``, ``[::1]:11435``, ``https://box.lan/``."""
+    """Whether ``host``, as ALLOD_HOST has it, is this machine: loopback, or all of its own addresses."""
     from urllib.parse import urlsplit
 
-    return (urlsplit(host if "//" in host else f"//{host}").hostname or "").lower().rstrip(".")
+    from allod.egress import is_loopback
+    from allod.engine.remote import base_url
 
-
-def base_url(host: str) -> str:
-    """The URL of ``host`` as ALLOD_HOST has it: ``http://`` and port 11435 where it says neither, as `allod serve`."""
-    from urllib.parse import urlsplit
-
-    if "//" in host:
-        return host.rstrip("/")
-    parts = urlsplit(f"//{host}")
-    name = parts.hostname or "127.0.0.1"
-    if name in ("0.0.0.0", "::"):  # where a server listens on all addresses, it is met on loopback
-        name = "127.0.0.1"
-    return f"http://{f'[{name}]' if ':' in name else name}:{parts.port or 11435}"
+    return is_loopback(urlsplit(base_url(host)).hostname or "")

@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 import httpx
 from msgspec import UNSET, Struct, ValidationError, convert
 
-from allod.cli.library import Listed, Shown, base_url, host_name
+from allod.cli.library import Listed, Shown
 from allod.egress import Egress
+from allod.engine.remote import base_url
 from allod.errors import AllodError, BadRequest, ModelNotFound, Network
 from allod.home import Home
 from allod.models.progress import Progress
@@ -39,7 +41,7 @@ class Server:
 
     def __init__(self, home: Home) -> None:
         self.url = base_url(home.settings.host)
-        here = host_name(home.settings.host)
+        here = urlsplit(self.url).hostname
         self.egress = Egress(home, asker=lambda _purpose, host: host == here)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -33,13 +33,13 @@ class Repl:
         self.commands = Commands(self)
         self.reader = Reader(self.history, self.commands.phrases())
 
-    async def run(self) -> None:
+    async def run(self, insecure: bool = False) -> None:
         """Until /bye, Ctrl-D or Ctrl-C twice.
 
         Raises:
             AllodError: the model cannot be loaded.
         """
-        await self.load()
+        await self.load(insecure)
         leaving = False
         while True:
             try:
@@ -61,17 +61,19 @@ class Repl:
             else:
                 await self.interruptible(self.answer(text))
 
-    async def load(self) -> None:
+    async def load(self, insecure: bool = False) -> None:
         """Loads the model before the first question, so that what is wrong with it is said now."""
+        from allod.cli.fetch import leased
+
         live = sys.stderr.isatty()
         if live:
-            print(f"Loading {self.chat.name}...", end="", file=sys.stderr, flush=True)
+            print(f"Loading {self.chat.name}...\r", end="", file=sys.stderr, flush=True)
         try:
-            async with self.chat.lease():
+            async with leased(self.home, self.chat, insecure):
                 pass
         finally:
             if live:
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+                print("\x1b[K", end="", file=sys.stderr, flush=True)
 
     async def answer(self, text: str) -> None:
         """One turn."""

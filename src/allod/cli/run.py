@@ -100,19 +100,18 @@ def read_stdin() -> str:
 async def talk(home: "Home", name: str, text: str, settings: "Settings", insecure: bool) -> None:
     """One answer, or a conversation where there is no text yet."""
     from allod.cli.chat import Chat
-    from allod.cli.fetch import ensure
+    from allod.cli.fetch import leased
     from allod.engine import connect
 
     began = time.monotonic()
-    model = await ensure(home, name, insecure)
     async with connect(home) as engine:
-        chat = Chat(engine, name, model, settings)
+        chat = Chat(engine, name, settings)
         if not text:
             from allod.cli.repl import Repl
 
-            await Repl(home, chat).run()
+            await Repl(home, chat).run(insecure)
             return
-        async with chat.lease() as runner:
+        async with leased(home, chat, insecure) as runner:
             await answer(chat, runner, text, began)
 
 

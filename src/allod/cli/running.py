@@ -87,7 +87,8 @@ def stop(
 
 def loaded(home: "Home") -> "list[Loaded] | None":
     """What the server has in memory; None where no server answers on this machine. Raises Network for another one."""
-    from allod.cli.library import base_url, is_here
+    from allod.cli.library import is_here
+    from allod.engine.remote import base_url
 
     if is_here(home.settings.host) and not answers(base_url(home.settings.host)):
         return None
