@@ -264,7 +264,9 @@ def whole(name: str, value: object) -> int:
     """An integer, from text or a JSON number. Raises ValueError."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,4000}", value.strip()):
         return int(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value == int(value):
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
         return int(value)
     raise ValueError(f"{name} must be a whole number, not {shown(value)}")
 
