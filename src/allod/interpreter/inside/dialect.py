@@ -151,8 +151,21 @@ def running(real):
             asyncio.get_running_loop()
         except RuntimeError:
             return real(main, **kwargs)
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            return pool.submit(real, main, **kwargs).result()
+        stop = []
+
+        async def stoppable():
+            stop.append((asyncio.get_running_loop(), asyncio.current_task()))
+            return await main
+
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        try:
+            return pool.submit(real, stoppable(), **kwargs).result()
+        except BaseException:
+            for loop, task in stop:
+                loop.call_soon_threadsafe(task.cancel)
+            raise
+        finally:
+            pool.shutdown(wait=False)
 
     return run
 

@@ -10,7 +10,7 @@ import os
 import sys
 
 sys.modules["debugpy"] = None  # type: ignore[assignment]  # half a second for nothing
-sys.path[0] = ""  # not this folder; modules of the user's own are found in theirs
+del sys.path[0]  # this folder. The user's comes in its place, but not before the kernel has what it needs
 
 from ipykernel.ipkernel import IPythonKernel  # noqa: E402
 from ipykernel.kernelapp import IPKernelApp  # noqa: E402
@@ -53,15 +53,31 @@ def main(connection):
         shell_class = Type(shell_module.Shell)
 
     app = IPKernelApp.instance(config=config(connection), kernel_class=Kernel)
+    app.init_path = lambda: None
     app.initialize([])
     shell_module.prepare(app.shell, load)
+    sys.path.insert(0, "")
     ready = sys.stdout._original_stdstream_copy
     os.write(ready, b"ready\n")
     # ipykernel echoes the output of child processes there; nobody reads it any more.
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(null, stream._original_stdstream_copy)
+    wake_on_signal()
     app.start()
+
+
+def wake_on_signal():
+    """Has a signal end the event loop's wait, so that an interrupt reaches code that awaits."""
+    import asyncio
+    import signal
+    import socket
+
+    mine, theirs = socket.socketpair()
+    mine.setblocking(False)
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    asyncio.get_event_loop().add_reader(mine, lambda: mine.recv(4096))
 
 
 if __name__ == "__main__":
