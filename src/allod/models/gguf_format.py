@@ -215,13 +215,18 @@ class Cursor:
         if end > len(self.data):
             raise CutShort
 
+    def scalar(self, kind: struct.Struct) -> Any:
+        """One value; ``need`` may put other data in the place of ``self.data``, so it comes first."""
+        at = self.need(kind.size)
+        return kind.unpack_from(self.data, at)[0]
+
     def u32(self) -> int:
         """An unsigned 32-bit integer."""
-        return U32.unpack_from(self.data, self.need(4))[0]
+        return self.scalar(U32)
 
     def u64(self) -> int:
         """An unsigned 64-bit integer."""
-        return U64.unpack_from(self.data, self.need(8))[0]
+        return self.scalar(U64)
 
     def count(self, what: str, largest: int) -> int:
         """A 64-bit count that may not exceed ``largest``."""
@@ -257,8 +262,7 @@ class Cursor:
     def value(self, kind: int, arrays: bool, depth: int = 0) -> Any:
         """A value of a type; a long array is passed over unless ``arrays``."""
         if kind in SCALAR_STRUCTS:
-            scalar = SCALAR_STRUCTS[kind]
-            return scalar.unpack_from(self.data, self.need(scalar.size))[0]
+            return self.scalar(SCALAR_STRUCTS[kind])
         if kind == STRING:
             return self.string()
         if kind == ARRAY:
