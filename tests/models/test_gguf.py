@@ -1,5 +1,6 @@
 """GGUF headers: facts of real and made files; whatever is done to one, the answer is a value or BadGGUF."""
 
+import os
 import struct
 import time
 import tracemalloc
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from allod.errors import BadGGUF, NotFound
-from allod.models.gguf import Skipped, human_number, read_header, read_shards, shard, shards
+from allod.models.gguf import Skipped, human_number, read_header, read_shards, remembered, shard, shards
 
 
 def test_smollm2(smollm2_path: Path) -> None:
@@ -37,11 +38,20 @@ def test_arrays_on_request(smollm2_path: Path) -> None:
 
 def test_a_header_is_read_quickly(smollm2_path: Path) -> None:
     def once() -> float:
+        remembered.cache_clear()
         start = time.process_time()
         read_header(smollm2_path)
         return time.process_time() - start
 
     assert min(once() for _ in range(3)) < 0.1
+
+
+def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    path = tiny.write(tmp_path / "x.gguf")
+    assert read_header(path).name == "Tiny"
+    tiny.write(path, {**tiny.LLAMA, "general.name": "Else"})
+    os.utime(path, ns=(1, 1))
+    assert read_header(path).name == "Else"
 
 
 def test_every_type_of_value(tmp_path: Path) -> None:
@@ -227,6 +237,7 @@ def test_damage_gives_a_value_or_bad_gguf(tmp_path: Path, data: st.DataObject) -
     cut = data.draw(st.one_of(st.just(len(whole)), st.integers(0, len(whole))))
     path = tmp_path / "x.gguf"
     path.write_bytes(whole[:cut])
+    remembered.cache_clear()  # written anew within a tick of the clock
     try:
         gguf = read_header(path, arrays=data.draw(st.booleans()))
         gguf.check_complete()

@@ -8,11 +8,12 @@ Facts that are missing or of the wrong type are empty, 0 or None: unknown, never
 """
 
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from allod.errors import BadGGUF
+from allod.models.disk import disk_errors
 from allod.models.gguf_format import FILE_TYPES, Header, Skipped, Tensor, parse
 
 __all__ = ["GGUF", "Kind", "Skipped", "Tensor", "read_header", "shard", "shards"]
@@ -178,7 +179,17 @@ def read_header(path: Path | str, arrays: bool = False) -> GGUF:
         NotFound, ReadOnly, Disk: the file cannot be read.
     """
     path = Path(path)
-    return GGUF(path, parse(path, arrays))
+    if arrays:
+        return GGUF(path, parse(path, arrays))
+    with disk_errors("read", path):
+        found = path.stat()
+    return GGUF(path, remembered(path, (found.st_ino, found.st_size, found.st_mtime_ns)))
+
+
+@lru_cache(maxsize=16)
+def remembered(path: Path, state: tuple[int, int, int]) -> Header:
+    """The header of a file in this state: one load or one request asks for it several times."""
+    return parse(path, arrays=False)
 
 
 def read_shards(paths: list[Path]) -> GGUF:

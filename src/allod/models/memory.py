@@ -39,10 +39,10 @@ LARGEST_DEPTH = 4096  # layers
 STEP = 256  # contexts are offered in multiples of this
 
 # Fitted: code, threads and buffers of the process, and its tables for each token of the vocabulary.
-PROCESS = 52 * MIB
+PROCESS = 48 * MIB
 VOCABULARY = 420
 SLOT = 1 * MIB
-PICTURE = 0.5  # of a projector's file: its working memory for one picture
+PICTURE = 0.5  # of a projector's file: its working memory for one picture; a guess, no projector was measured yet
 
 # Architectures in which llama.cpp gives most layers a sliding window: every n-th layer sees the whole context.
 # Elsewhere it ignores the window that the header may name, and so does the sum.
