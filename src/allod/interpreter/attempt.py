@@ -1,0 +1,235 @@
+"""One try at a task: ask the model, run its block, check what came of it, until it is done or given up.
+
+An attempt owns a conversation with the model over one session. It knows nothing of other attempts, of applying changes,
+or of what becomes of its workspace: ``agent`` decides that by its ``outcome``.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from msgspec import Struct, field
+
+from allod.chat import Message, Options
+from allod.engine.runner import Runner
+from allod.interpreter import checks, prompt
+from allod.interpreter.blocks import Block
+from allod.interpreter.events import Answer, Code, Error, Event, Notice, Output, Status
+from allod.interpreter.languages import advice, language_of
+from allod.interpreter.outputs import Failure, InputRequest, Picture, Result, Stream
+from allod.interpreter.outputs import Notice as KernelNotice
+from allod.interpreter.outputs import Output as KernelOutput
+from allod.interpreter.profiles import Profile
+from allod.interpreter.session import Session
+from allod.interpreter.turn import Turn, fitted
+
+
+class Decision(Struct, frozen=True):
+    """What a person says to a block: run it (as it is, or as they edited it), or not."""
+
+    run: bool
+    code: str = ""
+
+
+class Means(Struct):
+    """What every attempt of a job works with. ``approve`` and ``ask`` are None where nobody is asked."""
+
+    runner: Runner
+    profile: Profile
+    stop: asyncio.Event
+    approve: Callable[[Code], Awaitable[Decision]] | None = None
+    ask: Callable[[str, bool], Awaitable[str]] | None = None  # answers input(): its prompt, whether it is a password
+
+
+class Outcome(Struct):
+    """How an attempt went."""
+
+    status: Status = "failed"
+    reason: str = ""
+    lesson: str = ""  # what another attempt should mind
+    messages: list[Message] = field(default_factory=list[Message])  # what was said after the job
+    codes: list[str] = field(default_factory=list[str])  # blocks that ran without an error
+    crashed: bool = True  # the last block failed, or none ran
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    blocks: int = 0
+
+
+class Attempt:
+    """One try. ``messages`` ends with the job; its first ``fixed`` are never dropped. See ``outcome`` after ``run``."""
+
+    def __init__(
+        self, means: Means, session: Session, task: str, messages: list[Message], fixed: int, number: int
+    ) -> None:
+        self.means = means
+        self.session = session
+        self.task = task
+        self.messages = messages
+        self.fixed = fixed
+        self.number = number
+        self.outcome = Outcome()
+        self._failing: set[str] = set()  # blocks that did not do
+        self._problems: list[str] = []  # of the last block
+
+    async def run(self) -> AsyncGenerator[Event]:
+        """Everything that happens, to the end."""
+        begun = len(self.messages)
+        try:
+            while not self._over():
+                turn = Turn(self.means.runner, self.means.stop)
+                async for event in turn.run(*self._question()):
+                    yield event
+                self._keep(turn)
+                async for event in self._answered(turn):
+                    yield event
+        finally:
+            self.outcome.messages = self.messages[begun:]
+
+    def _over(self) -> bool:
+        return bool(self.outcome.reason) or self.outcome.status != "failed"
+
+    def _end(self, status: Status, reason: str = "") -> None:
+        self.outcome.status = status
+        self.outcome.reason = " ".join(self._problems) or reason
+
+    def _say(self, text: str) -> None:
+        self.messages.append(Message("user", text))
+
+    # ── the model speaks ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _question(self) -> tuple[list[Message], Options]:
+        """The conversation as far as it fits, and how to answer it: surest first, a little less so after a failure."""
+        profile = self.means.profile
+        sampling = profile.sampling
+        warm = sampling.afresh if self.number else sampling.repair if self._failing else 0.0
+        options = Options(
+            temperature=max(sampling.temperature, warm),
+            seed=sampling.seed + self.number,
+            max_tokens=sampling.max_tokens,
+        )
+        context = min(profile.bounds.context, self.means.runner.facts.context or profile.bounds.context)
+        return fitted(self.messages, self.fixed, context - sampling.max_tokens), options
+
+    def _keep(self, turn: Turn) -> None:
+        self.messages.append(Message("assistant", turn.text.rstrip()))
+        self.outcome.prompt_tokens += turn.prompt_tokens
+        self.outcome.output_tokens += turn.output_tokens
+
+    async def _answered(self, turn: Turn) -> AsyncGenerator[Event]:
+        """What follows from an answer: a block is run, words end the attempt, half a block is asked for again."""
+        bounds = self.means.profile.bounds
+        turns = sum(message.role == "assistant" for message in self.messages[self.fixed :])
+        if self.means.stop.is_set():
+            self._end("stopped", "stopped")
+        elif turn.block is not None and self.outcome.blocks >= bounds.steps:
+            self._end("limit", f"it was not done after {bounds.steps} blocks of code")
+        elif turn.block is not None and turn.block.code.strip() in self._failing:
+            self._end("failed", "the model wrote the same block again, which had not done")
+        elif turn.block is not None:
+            async for event in self._try(turn.block):
+                yield event
+        elif turns > 3 * bounds.steps:
+            self._end("limit", "the model did not come to an end")
+        elif turn.cut:
+            self._say(prompt.CUT)
+        elif not self.outcome.blocks and turns < 2 and checks.needs_code(self.task, self.session.names):
+            self._say(prompt.CODE_FIRST)
+        else:
+            yield Answer(turn.said.strip())
+            self._finish()
+
+    def _finish(self) -> None:
+        """The model said its last word."""
+        if not self.outcome.blocks:
+            self.outcome.crashed = False
+            needed = checks.needs_code(self.task, self.session.names)
+            self._end("failed" if needed else "done", "the model ran no code" if needed else "")
+        else:
+            self._end("failed" if self._problems else "done")
+
+    # ── its block is run ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _try(self, block: Block) -> AsyncGenerator[Event]:
+        """Asks for leave, runs a block, checks what came of it, and tells the model."""
+        code = Code(block.code, language_of(block))
+        self.outcome.blocks += 1
+        if code.language != "python":
+            yield Notice(f"a block of {code.language} was not run: only Python is")
+            self._failing.add(block.code.strip())
+            self._say(f"Only Python is run here. {prompt.CODE_FIRST}")
+            return
+        if self.means.approve is not None:
+            decision = await self.means.approve(code)
+            if not decision.run:
+                self._end("declined", "you declined the block")
+                return
+            if decision.code and decision.code.strip() != block.code.strip():
+                code = Code(decision.code, code.language, "user")
+                self.messages[-1] = Message("assistant", prompt.fenced(decision.code))
+        yield code
+        printed = Printed()
+        async for event in self._run(code.code, printed):
+            yield event
+        if self.means.stop.is_set():
+            self._end("stopped", "stopped")
+            return
+        await self._judge(code.code, printed)
+
+    async def _run(self, code: str, printed: "Printed") -> AsyncGenerator[Event]:
+        ask = self.means.ask
+        async with contextlib.aclosing(self.session.kernel.run(code, stdin=ask is not None)) as outputs:
+            async for output in outputs:
+                if isinstance(output, InputRequest) and ask is not None:
+                    await self.session.kernel.answer(await ask(output.prompt, output.password))
+                elif (event := printed.take(output)) is not None:
+                    yield event
+
+    async def _judge(self, code: str, printed: "Printed") -> None:
+        """Looks at what the block wrote, finds what is missing, and writes the next turn of the conversation."""
+        written, results = await self.session.results()
+        failure, error, ask = printed.failure, "", prompt.NEXT
+        if failure is not None:
+            hint = advice(failure)
+            error = f"{failure.text}\n{hint}".strip()
+            self._problems = [f"{failure.name}: {failure.message}".strip(": ")[:200]]
+            self.outcome.lesson = hint or f"this fails: {failure.source.strip()[:120] or failure.name}"
+            ask = prompt.mend(self.task)
+        else:
+            self.outcome.codes.append(code)
+            self._problems = checks.problems(self.task, self.session.names, results, bool(printed.text.strip()))
+            if self._problems:
+                self.outcome.lesson = " ".join(self._problems)
+                ask = prompt.complete(self.task, self._problems)
+        if self._problems:
+            self._failing.add(code.strip())
+        self.outcome.crashed = failure is not None
+        self._say(prompt.outcome(printed.text, written, ask, self.means.profile.prompt, error))
+
+
+class Printed:
+    """What a run gave: as text for the model, and as events."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.failure: Failure | None = None
+
+    def take(self, output: KernelOutput) -> Event | None:
+        """Keeps one output, and says what it is to others."""
+        match output:
+            case Stream(name, text):
+                self.text += text
+                return Output(text, "stderr" if name == "stderr" else "stdout")
+            case Result(text):
+                self.text += text + "\n"
+                return Output(text + "\n", "result")
+            case Picture(png):
+                self.text += "[a figure was shown]\n"
+                return Output("", "picture", png)
+            case Failure():
+                self.failure = output
+                return Error(output.name, output.message, output.text)
+            case KernelNotice(text):
+                self.text += text + "\n"
+                return Notice(text)
+            case InputRequest():
+                return None

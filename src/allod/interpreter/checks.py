@@ -1,0 +1,115 @@
+"""Hard checks: what can be seen to be missing in a result, by the words of the task, without asking a model.
+
+They are few and sure rather than many and clever: a complaint makes the model try again. Each is put as a sentence that
+tells the model what is wrong. What the files hold was looked at inside the sandbox (``probe.results``).
+"""
+
+import re
+
+from msgspec import Struct, field
+
+ENDINGS = "csv|tsv|txt|xlsx?|jsonl?|png|jpe?g|gif|webp|pdf|md|html?|docx|db|sqlite3?|zip|svg|bmp|tiff?|xml|ya?ml|log"
+# A file that is to be made is spoken of as "save it as X", "into an Excel file X", "write them to X".
+MAKE = r"\b(?:as|into|to|in|make|create|write|save|saved|called|named|file|output|produce|draw|build|list)"
+KIND = (
+    r"(?:(?:a|an|the|one|new|normal|single|UTF-8|Excel|CSV|JSON|PNG|text|flat|file|table|sheet|chart|called|named)\s+)*"
+)
+MADE = re.compile(rf"{MAKE}\s+{KIND}[\"'`]?([\w./-]*[\w-]+\.(?:{ENDINGS}))\b", re.IGNORECASE)
+
+DOWN = "longest|largest|biggest|highest|greatest|most|heaviest|tallest|dearest|most expensive"
+UP = "shortest|smallest|lowest|fewest|least|lightest|cheapest"
+EITHER = "best|worst|top|newest|latest|oldest|earliest|youngest|first"
+FIRST = re.compile(rf"\b(?:(?P<down>{DOWN})|(?P<up>{UP})|(?P<any>{EITHER}))\b[ \w()]{{0,30}}\bfirst\b")
+ORDER = (
+    (re.compile(r"\bdescending|\b(high|large|big|long|new)(est)? to (the )?(low|small|short|old)"), "down"),
+    (re.compile(r"\bascending|\b(low|small|short|old)(est)? to (the )?(high|large|big|long|new)"), "up"),
+    (re.compile(r"\b(sort(ed)?|order(ed)?|rank(ed)?) by\b|\balphabetical|\bsorted\b"), "any"),
+)
+COLUMNS = re.compile(r"\bcolumns:?\s+((?:[\w-]+(?: [\w-]+)?)(?:(?:,? and |, )(?:[\w-]+(?: [\w-]+)?))+)")
+UNIQUE = re.compile(r"\bwithout (any )?duplicates|\bno duplicates|\beach (one )?only once|\bunique\b", re.IGNORECASE)
+
+
+class Result(Struct, frozen=True):
+    """A file that a job wrote, as looked at inside the sandbox. ``order``: column → up, down or same."""
+
+    path: str
+    about: str = ""
+    columns: list[str] = field(default_factory=list[str])
+    rows: int = 0
+    order: dict[str, str] = field(default_factory=dict[str, str])
+    repeated: int = 0  # lines or rows that were there before
+    first: list[str] = field(default_factory=list[str])
+
+
+def problems(task: str, names: set[str], results: list[Result], printed: bool) -> list[str]:
+    """What is missing, a sentence each; empty where nothing is seen to be. ``names``: all files there are now."""
+    found: list[str] = []
+    there = {name.rpartition("/")[2].casefold() for name in names}
+    found += [
+        f"{name} was not written." for name in made_files(task) if name.rpartition("/")[2].casefold() not in there
+    ]
+    tables = [result for result in results if result.columns]
+    for table in tables:
+        found += table_problems(task, table)
+    if not results and not printed:
+        found.append("Nothing was printed and no file was changed.")
+    if (lists := [r for r in results if r.repeated]) and UNIQUE.search(task):
+        found.append(f"{lists[0].path} has {lists[0].repeated} duplicates.")
+    return found
+
+
+def table_problems(task: str, table: Result) -> list[str]:
+    """Of one table: its columns and its order."""
+    found: list[str] = []
+    asked = asked_columns(task)
+    missing = [name for name in asked if key(name) not in map(key, table.columns)]
+    if missing:
+        found.append(
+            f"{table.path} has the columns {', '.join(table.columns[:12])}, but it should have {', '.join(asked)}."
+        )
+    if any(name.startswith("Unnamed: 0") for name in table.columns):
+        found.append(f"{table.path} has an index column; save it with index=False.")
+    if table.rows == 0:
+        found.append(f"{table.path} has no rows.")
+    way = asked_order(task)
+    ways = set(table.order.values())
+    if way and table.rows > 1 and not (ways & {"up", "down", "same"} if way == "any" else ways & {way, "same"}):
+        found.append(f"The rows of {table.path} are not in the order that the job asks for.")
+    return found
+
+
+def made_files(task: str) -> list[str]:
+    """The files that a task asks to be made, as it names them."""
+    return list(dict.fromkeys(match[1] for match in MADE.finditer(task)))
+
+
+def asked_columns(task: str) -> list[str]:
+    """The columns that a task lists: "with the columns country and revenue, highest first"."""
+    match = COLUMNS.search(task)
+    if match is None:
+        return []
+    listed = re.split(rf"[.;:?!]|, (?={DOWN}|{UP}|{EITHER}|sorted)| (?:for|in|from|of|with) ", match[1])[0]
+    return [name.strip() for name in re.split(r",\s*(?:and )?| and ", listed) if name.strip()]
+
+
+def asked_order(task: str) -> str:
+    """How the rows should go: "up", "down", "any" (in order, but which way is unclear), or ""."""
+    said = task.casefold()
+    for pattern, way in ORDER[:2]:
+        if pattern.search(said):
+            return way
+    if match := FIRST.search(said):
+        return match.lastgroup or "any"
+    return "any" if ORDER[2][0].search(said) else ""
+
+
+def needs_code(task: str, names: set[str]) -> bool:
+    """Whether an answer without code is hard to believe: there are files, or the task has a number or names a file."""
+    if re.search(r"\b(no|without|don't|do not|nothing)\b.{0,20}\b(code|run|execute)", task, re.IGNORECASE):
+        return False
+    return bool(names) or bool(re.search(rf"\d|\w\.(?:{ENDINGS})\b", task))
+
+
+def key(name: str) -> str:
+    """A column's name by its letters and digits."""
+    return re.sub(r"[\W_]", "", name.casefold())

@@ -1,0 +1,76 @@
+"""What kind of code a block is, and what to do instead where it cannot run."""
+
+import ast
+import re
+
+from allod.interpreter.blocks import Block
+from allod.interpreter.outputs import Failure
+
+PYTHON = {"python", "py", "python3", "ipython", "ipython3", "py3"}
+SHELL = {"bash", "sh", "shell", "zsh", "console", "terminal", "shell-session", "powershell", "cmd", "bat"}
+# Fences that show something rather than ask to run it.
+PROSE = {"text", "txt", "plaintext", "markdown", "md", "json", "csv", "output", "yaml", "toml", "xml", "html", "diff"}
+COMMANDS = frozenset([
+    "ls", "cd", "cat", "pwd", "mkdir", "rm", "cp", "mv", "echo", "grep", "find", "head", "tail", "wc", "sort", "pip",
+    "pip3", "apt", "apt-get", "sudo", "git", "curl", "wget", "chmod", "touch", "python", "python3", "unzip", "tar",
+    "sed", "awk", "which", "conda", "brew",
+])  # fmt: skip
+
+INSTEAD = {
+    "cv2": "from PIL import Image",
+    "tabula": "import pdfplumber",
+    "camelot": "import pdfplumber",
+    "fitz": "import pdfplumber",
+    "pdfminer": "import pdfplumber",
+    "textract": "import pdfplumber",
+    "imageio": "from PIL import Image",
+    "skimage": "from PIL import Image",
+    "seaborn": "import matplotlib.pyplot as plt",
+    "plotly": "import matplotlib.pyplot as plt",
+    "xlrd": "pd.read_excel",
+    "xlwt": "DataFrame.to_excel",
+    "pyexcel": "pd.read_excel",
+    "polars": "import pandas as pd",
+    "sqlalchemy": "import sqlite3",
+    "chardet": "the encoding that the file list names",
+    "scipy": "numpy",
+    "sympy": "plain Python integers and math",
+    "requests": "the files of the folder; there is no internet",
+}
+
+
+def language_of(block: Block) -> str:
+    """``python``, ``shell``, ``text``, or the language the fence names; without a name it is judged by its code."""
+    if block.language in PYTHON:
+        return "python"
+    if block.language in SHELL:
+        return "shell"
+    if block.language:
+        return block.language
+    return guessed(block.code)
+
+
+def guessed(code: str) -> str:
+    """What code without a name is: Python does more than name things, a command line begins with a command."""
+    lines = [line for line in code.splitlines() if line.strip()]
+    first = re.split(r"[\s;|&]", lines[0].strip().removeprefix("$ "))[0] if lines else ""
+    if lines and (first in COMMANDS or lines[0].startswith("$ ")):
+        return "shell"
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError):
+        return "text"
+    doing = (ast.Import, ast.ImportFrom, ast.Assign, ast.Call, ast.FunctionDef, ast.For, ast.With)
+    return "python" if any(isinstance(node, doing) for node in ast.walk(tree)) else "text"
+
+
+def advice(failure: Failure) -> str:
+    """A line on what to do instead, where that is known; else ""."""
+    if failure.name in ("ModuleNotFoundError", "ImportError"):
+        match = re.search(r"No module named '([\w.]+)'", failure.message)
+        if match:
+            name = match[1].partition(".")[0]
+            return f"{name} is not installed; use {INSTEAD.get(name, 'another library')}."
+    if failure.name == "KeyError" and "DataFrame" in " ".join(failure.values):
+        return f"There is no column {failure.message}."
+    return ""

@@ -1,0 +1,84 @@
+"""Looks at the files that a job wrote: tables with their columns, first rows and order. Runs in the job's Python."""
+
+import contextlib
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from allod.interpreter.probe import tables, texts
+from allod.interpreter.probe.finding import library, short
+from allod.interpreter.probe.walk import inspect
+
+MOST = 12  # files
+ROWS = 3  # shown of a table
+
+
+@dataclasses.dataclass
+class Result:
+    """One file. ``order``: column → "up", "down" or "same"; a column that is not in order is left out. ``repeated``:
+    rows, or lines of a text, that are there a second time.
+    """
+
+    path: str
+    about: str
+    columns: list[str] = dataclasses.field(default_factory=list[str])
+    rows: int = 0
+    order: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    repeated: int = 0
+    first: list[str] = dataclasses.field(default_factory=list[str])
+
+
+def results(paths: list[str]) -> str:
+    """The results as a JSON list; what cannot be read has only its size."""
+    found: list[Result] = []
+    for path in paths[:MOST]:
+        size = Path(path).stat().st_size if Path(path).is_file() else 0
+        finding = inspect(path, size)
+        result = Result(path, finding.about or f"{size} bytes")
+        with contextlib.suppress(Exception):  # a file that only looks like what it is called
+            if finding.kind == "table":
+                for frame in frames(Path(path)):
+                    describe(frame, result)
+            elif finding.kind == "text":
+                lines = [line for line in texts.read(Path(path))[0].splitlines() if line.strip()]
+                result.first = [short(line, 110) for line in lines[:ROWS]]
+                result.repeated = len(lines) - len(set(lines))
+        found.append(result)
+    return json.dumps([dataclasses.asdict(result) for result in found])
+
+
+def frames(path: Path) -> list[Any]:
+    """The tables of a file; of a workbook the first sheets."""
+    pandas = library("pandas")
+    if path.suffix.lower() in (".xlsx", ".xlsm"):
+        return list(pandas.read_excel(path, sheet_name=None, nrows=50_000).values())[:6]
+    with path.open("rb") as file:
+        data = file.read(tables.WHOLE)
+    separator = tables.shape(data.decode(tables.encoding_of(data), "replace")[:200_000])[0] or ","
+    return [pandas.read_csv(path, sep=separator, encoding=tables.encoding_of(data), nrows=50_000)]
+
+
+def describe(frame: Any, result: Result) -> None:
+    """Adds one table's columns, order and first rows."""
+    result.columns += [str(name) for name in frame.columns]
+    result.rows += len(frame)
+    result.repeated += int(frame.astype(str).duplicated().sum())
+    for name in frame.columns:
+        way = order(frame[name])
+        if way:
+            result.order[str(name)] = way
+    if not result.first:
+        rows = frame.head(ROWS).astype(str).to_numpy().tolist()
+        result.first = [short(", ".join(row), 120) for row in rows]
+
+
+def order(series: Any) -> str:
+    """How the values go: "up", "down", "same" (too few or all alike), or ""."""
+    kept = series.dropna()
+    try:
+        if kept.nunique() < 2:
+            return "same"
+        return "up" if kept.is_monotonic_increasing else "down" if kept.is_monotonic_decreasing else ""
+    except TypeError:  # values that do not compare
+        return ""

@@ -1,0 +1,114 @@
+"""Plain text, logs, JSON. Runs in the job's Python."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+from allod.interpreter.probe import logs
+from allod.interpreter.probe.finding import Finding, quoted, short, variable
+from allod.interpreter.probe.tables import encoding_of
+
+MOST = 30_000_000  # bytes of a text that are read
+
+
+def read(path: Path) -> tuple[str, str]:
+    """(text, encoding) of the first MOST bytes."""
+    with path.open("rb") as file:
+        data = file.read(MOST)
+    encoding = encoding_of(data)
+    return data.decode(encoding, "replace").removeprefix("\ufeff"), encoding
+
+
+def opening(path: str, encoding: str) -> str:
+    """The call that opens it."""
+    return f'open({quoted(path)}, encoding="{encoding}")'
+
+
+def plain(path: Path, finding: Finding) -> None:
+    """The lines of a text, or the fields of a log."""
+    text, encoding = read(path)
+    if "\0" in text[:4000]:
+        raise ValueError("not text")
+    lines = [line for line in text.splitlines() if line.strip()]
+    finding.kind = "text"
+    finding.about = f"text, {len(text.splitlines())} lines"
+    if encoding != "utf-8":
+        finding.about += f", {encoding}"
+    if logs.looks_logged(path.suffix, lines) and logs.log(finding, lines, encoding):
+        return
+    finding.name = variable(finding.path)
+    finding.what = f"its text (str), {len(text.splitlines())} lines, the first ones"
+    finding.lines += [short(line, 110) for line in lines[:6]]
+    finding.load = [f"{finding.name} = {opening(finding.path, encoding)}.read()"]
+
+
+def structured(path: Path, finding: Finding) -> None:
+    """JSON, whole or one value a line, as the loops and subscripts that reach what it holds."""
+    text, encoding = read(path)
+    finding.kind = "json"
+    name = finding.name = variable(finding.path)
+    try:
+        data: Any = json.loads(text)
+        finding.about = "JSON"
+        finding.load = [f"{name} = json.load({opening(finding.path, encoding)})"]
+    except ValueError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        data = [json.loads(line) for line in lines[:5000]]
+        finding.about = f"JSON, {len(lines)} lines, one value a line"
+        finding.load = [f"{name} = [json.loads(line) for line in {opening(finding.path, encoding)}]"]
+    finding.what = "the parsed JSON"
+    finding.lines += tree(data, name, 0)[:40]
+
+
+def tree(value: Any, name: str, depth: int) -> list[str]:
+    """``data["shop"] = "Corner"``, ``for order in data["orders"]:  # 40`` and so on inwards."""
+    pad = "    " * depth
+    if isinstance(value, dict):
+        return keyed(cast(dict[str, Any], value), name, depth)
+    if not isinstance(value, list):
+        return [f"{pad}{name} = {short(json.dumps(value, ensure_ascii=False), 40)}"]
+    items = cast(list[Any], value)
+    if not items:
+        return [f"{pad}{name} = []"]
+    if not isinstance(items[0], (dict, list)):
+        return [f"{pad}{name} = {short(json.dumps(items[:3], ensure_ascii=False), 60)}  # {len(items)} items"]
+    item = singular(name)
+    inner = (
+        keyed(merge(items[:200]), item, depth + 1) if isinstance(items[0], dict) else tree(items[0], item, depth + 1)
+    )
+    return [f"{pad}for {item} in {name}:  # {len(items)}", *inner]
+
+
+def keyed(value: dict[str, Any], name: str, depth: int) -> list[str]:
+    """An object's keys; of one that is really a table (many keys, values alike) the first."""
+    keys = list(value)
+    if len(keys) > 30 and len({type(value[key]).__name__ for key in keys}) == 1:
+        pad = "    " * depth
+        head = f"{pad}for key, value in {name}.items():  # {len(keys)}, first key {short(keys[0])!r}"
+        return [head, *tree(value[keys[0]], "value", depth + 1)]
+    return [
+        line for key in keys[:30] for line in tree(value[key], f"{name}[{json.dumps(key, ensure_ascii=False)}]", depth)
+    ]
+
+
+def merge(items: list[Any]) -> dict[str, Any]:
+    """All keys that the objects of a list have, each with its first value that is not null or empty."""
+    whole: dict[str, Any] = {}
+    for item in items:
+        for key, value in cast(dict[str, Any], item).items() if isinstance(item, dict) else ():
+            if whole.get(key) in (None, [], {}):
+                whole[key] = value
+    return whole
+
+
+def singular(name: str) -> str:
+    """A loop variable for a list's name: ``data["orders"]`` → order."""
+    word = re.sub(r"\W+", "_", (re.findall(r'"([^"]*)"', name) or ["rows"])[-1]).strip("_").lower()
+    for end, put in (("ies", "y"), ("sses", "ss"), ("s", "")):
+        if word.endswith(end) and len(word) > len(end) + 1:
+            word = word.removesuffix(end) + put
+            break
+    else:
+        word = "one_" + word
+    return word if word.isidentifier() else "item"

@@ -1,0 +1,99 @@
+"""A kernel over a workspace, and what allod itself looks up in it: the listing, the variables, the files written.
+
+Hidden blocks are run for that (``probe``); their output never reaches the user or the model as it is.
+"""
+
+import asyncio
+
+from allod.interpreter import listing, probe
+from allod.interpreter.checks import Result
+from allod.interpreter.kernels import Kernel
+from allod.interpreter.listing import Found, Listing
+from allod.interpreter.outputs import Failure, Output
+from allod.interpreter.overlay import Difference, printable
+from allod.interpreter.workspace import Workspace
+
+SHOWN = 4  # files written that are told one by one
+State = dict[str, tuple[int, int] | None]  # path → (size, modification time), None: deleted
+
+
+class Session:
+    """One kernel and its workspace. ``names`` are the paths of all files there are, as far as they were looked at."""
+
+    def __init__(self, workspace: Workspace, kernel: Kernel) -> None:
+        self.workspace = workspace
+        self.kernel = kernel
+        self.names: set[str] = set()
+        self._before: State = {}  # when the turn began
+        self._last: State = {}  # after the last block
+
+    async def begin(self) -> None:
+        """A new turn: what is written from here on is its work."""
+        self._before = self._last = await self._state()
+
+    async def look(self, task: str) -> Listing:
+        """What the folder holds. Empty where it cannot be looked at."""
+        found = probe.found(await self.hidden(probe.look(task, listing.SECONDS)), Listing) or Listing()
+        self.names = {path for path, _ in found.names}
+        return found
+
+    async def variables(self) -> list[str]:
+        """What the session's variables hold, a line each."""
+        return probe.found(await self.hidden(probe.variables()), list[str]) or []
+
+    async def read(self, found: Found) -> bool:
+        """Runs the code that reads one file; whether it did."""
+        outputs = await self.hidden("\n".join(found.load))
+        return not any(isinstance(output, Failure) for output in outputs)
+
+    async def results(self) -> tuple[str, list[Result]]:
+        """The files that the last block wrote, in words for the model; and all that this turn wrote."""
+        now = await self._state()
+        turn = changed(self._before, now)
+        block = changed(self._last, now)
+        self._last = now
+        self.names = (self.names | {path for path in now if now[path]}) - {path for path in now if not now[path]}
+        there = [path for path in turn if now.get(path)]
+        results: list[Result] = []
+        if there:
+            results = probe.found(await self.hidden(probe.look_at(there)), list[Result]) or [Result(p) for p in there]
+        return told(block, now, self._before, {result.path: result for result in results}), results
+
+    async def hidden(self, code: str) -> list[Output]:
+        """Runs code whose output nobody sees."""
+        return [output async for output in self.kernel.run(code, stdin=False)]
+
+    async def _state(self) -> State:
+        return await asyncio.to_thread(lambda: state(self.workspace.differences()))
+
+
+def state(differences: list[Difference]) -> State:
+    """Size and time of every changed file."""
+    files = [d for d in differences if not all(n is None or n.kind == "folder" for n in (d.before, d.after))]
+    return {printable(d.path): (d.after.size, d.after.mtime) if d.after is not None else None for d in files}
+
+
+def changed(before: State, now: State) -> list[str]:
+    """The paths that are not as they were. A change that was taken back counts too."""
+    return [path for path in now if path not in before or before[path] != now[path]] + [
+        p for p in before if p not in now
+    ]
+
+
+def told(paths: list[str], now: State, before: State, results: dict[str, Result]) -> str:
+    """The files a block wrote: the first ones with what they hold, the others by name."""
+    lines: list[str] = []
+    gone = [path for path in paths if path in now and now[path] is None]
+    there = [path for path in paths if now.get(path)]
+    for path in there[:SHOWN]:
+        result = results.get(path)
+        about = f"{result.rows} rows, columns {', '.join(result.columns[:14])}" if result and result.columns else ""
+        about = about or (result.about if result else "")
+        lines.append(f"{'Changed' if path in before else 'New'} file {path}" + (f": {about}" if about else ""))
+    if more := there[SHOWN:]:
+        lines.append(f"and {len(more)} more: {', '.join(more[:SHOWN])}{' …' if len(more) > SHOWN else ''}")
+    if gone:
+        lines.append(
+            f"Gone: {', '.join(gone[:SHOWN])}" + (f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else "")
+        )
+    return "\n".join(lines)

@@ -1,0 +1,250 @@
+"""The block parser: every probe whole, in its chunks, and one character at a time; the same pieces each time."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from allod.interpreter.blocks import Block, BlockParser, Closed, Cut, Opened, Piece, Text, Thought, Written
+
+
+def parse(chunks: list[str]) -> list[Piece]:
+    """All pieces, neighbouring ones of a kind joined."""
+    parser = BlockParser()
+    found: list[Piece] = []
+    for piece in [p for chunk in chunks for p in parser.feed(chunk)] + list(parser.finish()):
+        last = found[-1] if found else None
+        if isinstance(piece, (Text, Thought, Written)) and type(last) is type(piece):
+            found[-1] = type(piece)(last.text + piece.text)  # type: ignore[union-attr]
+        elif not isinstance(piece, (Text, Thought, Written)) or piece.text:
+            found.append(piece)
+    return found
+
+
+def every_way(chunks: list[str]) -> list[Piece]:
+    whole = "".join(chunks)
+    found = parse([whole])
+    assert parse(chunks) == found
+    assert parse(list(whole)) == found
+    assert parse([c for char in whole for c in (char, "")]) == found
+    return found
+
+
+def blocks(found: list[Piece]) -> list[tuple[str, str]]:
+    return [(p.block.language, p.block.code) for p in found if isinstance(p, Closed)]
+
+
+def text(found: list[Piece]) -> str:
+    return "".join(p.text for p in found if isinstance(p, Text))
+
+
+FENCE_IN_STRING = 'text = """\n```md\n# Title\n```\n"""\nopen("R.md", "w").write(text)'
+
+PROBES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
+    "token stream": (
+        ["Sure", ".\n", "```", "python", "\n", "print", "(1)", "\n", "```"],
+        "Sure.\n",
+        [("python", "print(1)")],
+    ),
+    "inline code": (["Use ", "`", "ls", "`", " to list"], "Use `ls` to list", []),
+    "two blocks": (
+        ["```python\na = 1\n```\nand\n```python\nb = 2\n```\n"],
+        "and\n",
+        [("python", "a = 1"), ("python", "b = 2")],
+    ),
+    "R": (["```r\n", "print(", '"hello ', 'world")', "\n```"], "", [("r", 'print("hello world")')]),
+    "language word in code": (
+        ["```python\n", "subprocess.run(['", "python", "', '-V'])\n", "```"],
+        "",
+        [("python", "subprocess.run(['python', '-V'])")],
+    ),
+    "coarse chunks": (["```python\n", "x=1\n", "print(x)\n```"], "", [("python", "x=1\nprint(x)")]),
+    "fence in string": (["```python\n", FENCE_IN_STRING, "\n```\nDone."], "Done.", [("python", FENCE_IN_STRING)]),
+    "no language": (["```\nls -la\n```"], "", [("", "ls -la")]),
+    "tool JSON": (
+        ['{"name":"execute","arguments":', '{"language":"python","code":"print(1)\\nprint(2)"}}'],
+        "",
+        [("python", "print(1)\nprint(2)")],
+    ),
+    "tool tag": (
+        ["Now.\n<tool", '_call>\n{"name": "execute", "arguments": {"code": "print(\'`\')"}}\n</tool_call>'],
+        "Now.\n",
+        [("python", "print('`')")],
+    ),
+    "tool tag, arguments as text": (
+        ['<tool_call>{"name":"python","arguments":"{\\"code\\": \\"x = 1\\"}"}</tool_call>'],
+        "",
+        [("python", "x = 1")],
+    ),
+    "functions.execute": (
+        ["functions.", 'execute({"language": "python", "code": "print(3)"})', "executeexecute"],
+        "executeexecute",
+        [("python", "print(3)")],
+    ),
+    "functions.execute in a fence": (
+        ['```python\nfunctions.execute({"language":"python","code":"print(3)"})\n```'],
+        "",
+        [("python", "print(3)")],
+    ),
+    "executeexecute": (["```python\n10+12executeexecute\n```"], "", [("python", "10+12")]),
+    "call in a json fence": (
+        ['```json\n{"name": "execute", "arguments": {"code": "print(4)"}}\n```'],
+        "",
+        [("python", "print(4)")],
+    ),
+    "call with unquoted keys": (['{language: "python", code: "print(5)"}'], "", [("python", "print(5)")]),
+    "a JSON answer is no call": (
+        ['{"name": "Ann", "arguments": "none"}\nand {"code": 1}'],
+        '{"name": "Ann", "arguments": "none"}\nand {"code": 1}',
+        [],
+    ),
+    "JSON data in a fence": (['```json\n{"code": "x", "n": 1}\n```'], "", [("json", '{"code": "x", "n": 1}')]),
+    "tilde fence": (["~~~python\nprint(1)\n~~~"], "", [("python", "print(1)")]),
+    "tildes in prose": (["about ~~5~~ or ~10\n~ 3\n~~x"], "about ~~5~~ or ~10\n~ 3\n~~x", []),
+    "c++": (["```c++\nint x;\n```"], "", [("c++", "int x;")]),
+    "longer fence": (["````python\nx = '''\n```\n'''\n````\n"], "", [("python", "x = '''\n```\n'''")]),
+    "longer fence, shorter inside": (["````md\n```\nx\n```\n````\n"], "", [("md", "```\nx\n```")]),
+    "indented fence": (
+        ["1. Do\n   ```python\n   if 1:\n       x = 1\n   ```\n2."],
+        "1. Do\n   2.",
+        [("python", "if 1:\n    x = 1")],
+    ),
+    "fence after prose": (["Sure: ```python\nx = 1\n```"], "Sure: ", [("python", "x = 1")]),
+    "three backticks as inline code": (["Use ```x = 1``` here\n"], "Use ```x = 1``` here\n", []),
+    "fence after the last line": (["```python\nprint(1)```\nDone"], "Done", [("python", "print(1)")]),
+    "fence in a comment": (["```python\nx = 1 # ```\ny = 2\n```"], "", [("python", "x = 1 # ```\ny = 2")]),
+    "attributes": (["```{.python title=x}\n1\n```\n```Python3 a b\n2\n```"], "", [("python", "1"), ("python3", "2")]),
+    "blank lines and trailing blanks": (["```py\n\n\na  \n\n```"], "", [("py", "\n\na  \n")]),
+    "carriage returns": (["```python\r\nx = 1\r\n```\r\n"], "", [("python", "x = 1\r")]),
+    "empty block": (["```python\n```\n"], "", [("python", "")]),
+    "think": (["<think>\n```python\nboom()\n```\n</think>\nHi"], "\nHi", []),
+    "think, then code": (["<think>x</think>```python\nok()\n```"], "", [("python", "ok()")]),
+    "think in code": (['```python\nx = "<think>"\n```\nok'], "ok", [("python", 'x = "<think>"')]),
+    "think as inline code": (["The `<think>` tag\n```python\nok()\n```"], "The `<think>` tag\n", [("python", "ok()")]),
+    "less than": (["if a <b or a <t then"], "if a <b or a <t then", []),
+}
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_probe(name: str) -> None:
+    chunks, prose, code = PROBES[name]
+    found = every_way(chunks)
+    assert blocks(found) == code
+    assert text(found) == prose
+    assert not any(isinstance(p, Cut) for p in found)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        ["```python\npri"],
+        ["Sure\n```python"],
+        ["```python\nx = 1\n``"],
+        ["~~~python\nx = 1\n```\n"],
+        ['```python\nx = """\n```\n'],
+        ["````python\nx\n```"],
+        ['<tool_call>{"name": "execute", "argu'],
+        ['<tool_call>{"name": "execute", "arguments": {"code": "rm()"}}'],
+        ['{"name": "execute", "arguments": {"code": "rm('],
+        ['functions.execute({"code": "rm()"'],
+    ],
+)
+def test_unclosed_code_is_never_run(chunks: list[str]) -> None:
+    found = every_way(chunks)
+    assert blocks(found) == []
+    assert isinstance(found[-1], Cut)
+    assert not found[-1].block.closed
+
+
+def test_unclosed_think_is_never_run() -> None:
+    found = every_way(["<think>\n```python\nboom()\n```\n"])
+    assert all(isinstance(p, Thought) for p in found)
+
+
+def test_pieces_come_as_early_as_they_are_certain() -> None:
+    parser = BlockParser()
+    assert list(parser.feed("Hello wor")) == [Text("Hello wor")]
+    assert list(parser.feed("ld.\n``")) == [Text("ld.\n")]
+    assert list(parser.feed("`python")) == []
+    assert list(parser.feed("\nx = 1\ny =")) == [Opened("python"), Written("x = 1\n")]
+    assert list(parser.feed(" 2\n```")) == [Written("y = 2\n")]
+    assert list(parser.feed("\n")) == [Closed(Block("python", "x = 1\ny = 2"))]
+
+
+def test_what_was_written_is_the_code() -> None:
+    found = every_way(["a\n```python\n" + FENCE_IN_STRING + "\n```\nb"])
+    assert found == [
+        Text("a\n"),
+        Opened("python"),
+        Written(FENCE_IN_STRING + "\n"),
+        Closed(Block("python", FENCE_IN_STRING)),
+        Text("b"),
+    ]
+
+
+# ── any text, cut anywhere ──────────────────────────────────────────────────────────────────────────────────────────
+
+BITS = st.sampled_from(
+    [
+        "```",
+        "````",
+        "~~~",
+        "`",
+        "\n",
+        " ",
+        "python",
+        "x = 1",
+        '"""',
+        "'''",
+        "'",
+        '"',
+        "#",
+        "\\",
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "</tool_call>",
+        "{",
+        "}",
+        '{"name":"execute","arguments":{"code":"y"}}',
+        "functions.execute(",
+        ")",
+        "functions.",
+        "<",
+        "~",
+        "json",
+        "md",
+        "é",
+        "code:",
+        '"code"',
+        ":",
+        "\r\n",
+        "a",
+    ]
+)
+
+
+@given(st.lists(BITS, max_size=30).map("".join), st.data())
+@settings(max_examples=600, deadline=None)
+def test_any_chunking_gives_the_same(whole: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
+    chunks = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    expected = parse([whole])
+    assert parse(chunks) == expected
+    assert parse(list(whole)) == expected
+
+
+CODE_LINES = st.lists(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="`"), max_size=20), max_size=8
+)
+
+
+@given(CODE_LINES, st.integers(3, 6), st.sampled_from("`~"), st.integers(1, 7))
+@settings(deadline=None)
+def test_code_is_byte_exact(lines: list[str], length: int, mark: str, step: int) -> None:
+    code = "\n".join(lines)
+    if mark == "~":
+        code = code.replace("~", "-")
+    fence = mark * length
+    whole = f"Text.\n{fence}ruby\n{code}\n{fence}\n"
+    found = parse([whole[i : i + step] for i in range(0, len(whole), step)])
+    assert blocks(found) == [("ruby", code)]
