@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from allod.errors import AllodError, ModelNotFound
+from allod.errors import AllodError, ModelNotFound, Network, Refused
 
 if TYPE_CHECKING:
     from allod.cli.chat import Chat
@@ -31,13 +31,24 @@ async def leased(home: "Home", chat: "Chat", insecure: bool = False) -> "AsyncGe
     async with AsyncExitStack() as stack:
         try:
             runner = await load(stack, home, chat)
-        except ModelNotFound:
-            from allod.cli.library import open_library
-            from allod.cli.progress import show_pull
-
-            await show_pull(open_library(home).pull(chat.name, insecure), chat.name)
+        except ModelNotFound as missing:
+            await pull(home, chat.name, insecure, missing)
             runner = await load(stack, home, chat)
         yield runner
+
+
+async def pull(home: "Home", name: str, insecure: bool, missing: ModelNotFound) -> None:
+    """Pulls it with a bar. Where that cannot be, the nearest names are said, too: perhaps it was only misspelt."""
+    from allod.cli.library import open_library
+    from allod.cli.progress import show_pull
+
+    try:
+        await show_pull(open_library(home).pull(name, insecure), name)
+    except (Network, Refused) as error:
+        hint = "Did you mean"
+        if missing.remedy.startswith(hint) and hint not in error.remedy:
+            error.remedy = f"{missing.remedy} {error.remedy}"
+        raise
 
 
 async def load(stack: AsyncExitStack, home: "Home", chat: "Chat") -> "Runner":
