@@ -117,6 +117,14 @@ def test_a_touched_linked_file_is_still_good(store: Store, tmp_path: Path, monke
     assert note.mtime_ns == 5_000_000_000
 
 
+def test_prune_leaves_a_file_that_was_just_linked(store: Store, tmp_path: Path) -> None:
+    path = tiny.write(tmp_path / "x.gguf")
+    os.utime(path, (5, 5))
+    layer = store.add_file(path, MODEL)  # its manifest is on its way
+    assert store.prune() == 0
+    assert store.has(layer.digest)
+
+
 def test_bad_files(store: Store, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         store.add_file(tmp_path / "none", MODEL)

@@ -372,9 +372,11 @@ def test_prune(store: Store) -> None:
     partial = store.partial(NOWHERE)
     partial.write_bytes(b"half")
     (store.folder / "notes.txt").write_text("mine")
+    (store.folder / ".allod-killed").write_bytes(b"half a copy")
     assert store.prune() == 0  # too young
-    assert store.prune(grace=0) == 4
+    assert store.prune(grace=0) == 4 + 11
     assert not store.has(lost.digest)
+    assert not (store.folder / ".allod-killed").exists()
     assert partial.exists()
     assert (store.folder / "notes.txt").exists()
     assert store.get("m")
@@ -418,3 +420,8 @@ def test_shards_get_the_names_llama_cpp_wants(store: Store) -> None:
     ]
     assert [path.read_bytes() for path in sorted(first.parent.iterdir())] == [b"one", b"two", b"three"]
     assert store.loadable(model) == first
+    store.prune(grace=0)
+    assert first.exists()
+    store.delete("m")
+    store.prune(grace=0)
+    assert not first.parent.exists()

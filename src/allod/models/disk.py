@@ -17,6 +17,7 @@ from allod.errors import AllodError, Disk, DiskFull, NotFound, ReadOnly
 
 CHUNK = 4 << 20  # bytes a read
 FICLONE = 0x40049409  # linux/fs.h: share a file's extents, copy on write
+DRAFT = ".allod-"  # how the names of files that are not finished begin
 POLL = 0.05  # seconds between two looks at a lock that another process holds
 
 
@@ -69,7 +70,7 @@ def sync_folder(path: Path) -> None:
 @contextlib.contextmanager
 def temporary(folder: Path) -> Generator[Path]:
     """A new name in ``folder`` for a file that will be renamed; what is left under it at the end is removed."""
-    descriptor, name = tempfile.mkstemp(prefix=".allod-", dir=folder)
+    descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=folder)
     os.close(descriptor)
     try:
         yield Path(name)

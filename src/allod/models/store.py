@@ -18,6 +18,8 @@ import difflib
 import hashlib
 import os
 import re
+import shutil
+import stat
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -252,23 +254,33 @@ class Store(Blobs):
         return sum(self.remove(digest) for digest in sorted(candidates - self._in_use()))
 
     def prune(self, grace: float = GRACE) -> int:
-        """Removes blobs that no manifest names and that are older than ``grace`` seconds; returns the bytes freed.
+        """Removes what nothing leads to and is older than ``grace`` seconds; returns the bytes freed.
 
+        That is: blobs that no manifest names, drafts of writes that were killed, symlinks to shards that are gone.
         Partial downloads are kept: they are what a pull goes on from. Raises ReadOnly, Disk.
         """
         freed = 0
         with self._locked():
             used = self._in_use()
-            oldest = time.time() - grace
-            for path in self._blob_files():
-                digest = wire.canonical(path.name)
-                if digest not in used and path.stat().st_mtime <= oldest:
-                    freed += self.remove(digest)
+            for path in self._old_files(self.folder, time.time() - grace):
+                if wire.DIGEST.fullmatch(path.name) and wire.canonical(path.name) not in used:
+                    freed += self.remove(wire.canonical(path.name))
+                elif path.name.startswith(disk.DRAFT):
+                    freed += path.stat().st_size
+                    path.unlink(missing_ok=True)
+            for first in (self.state / "shards").glob("*/*-00001-of-*.gguf"):
+                if not all(disk.is_file(path) for path in first.parent.iterdir()):
+                    shutil.rmtree(first.parent, ignore_errors=True)
         return freed
 
-    def _blob_files(self) -> Iterator[Path]:
+    def _old_files(self, folder: Path, before: float) -> Iterator[Path]:
+        """The files of a folder that were made and written before a time; a hard link was made when it was linked."""
         with contextlib.suppress(FileNotFoundError):
-            yield from (p for p in self.folder.iterdir() if wire.DIGEST.fullmatch(p.name) and disk.is_file(p))
+            for path in folder.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    found = path.lstat()
+                    if stat.S_ISREG(found.st_mode) and max(found.st_mtime, found.st_ctime) <= before:
+                        yield path
 
     # ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
