@@ -1,9 +1,9 @@
 """Loopback servers for the pull tests: files with ranges, and every way a server can misbehave.
 
-    with FileServer({"/blob": data}) as server:
-        server.faults.append(Fault(status=503, times=2))
-        …
-        assert server.body_bytes("/blob") == len(data)
+with FileServer({"/blob": data}) as server:
+    server.faults.append(Fault(status=503, times=2))
+    …
+    assert server.body_bytes("/blob") == len(data)
 """
 
 import hashlib
@@ -77,8 +77,7 @@ class FileServer:
             def do_GET(self) -> None:
                 server.answer(self)
 
-            do_HEAD = do_GET
-            do_CONNECT = do_GET
+            do_HEAD = do_GET  # noqa: N815
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -129,7 +128,8 @@ class FileServer:
         if isinstance(content, tuple):
             status, extra, content = content
         if fault.status or content is None:
-            self.send(handler, seen, fault.status or 404, fault.headers or extra, b"no", Fault(), 0)
+            status = fault.status or (404 if status == 200 else status)
+            self.send(handler, seen, status, {**extra, **fault.headers}, b"no", Fault(), 0)
             return
         ranged = asked is not None and not fault.no_ranges and status == 200
         if ranged and seen.first >= len(content):
@@ -198,9 +198,7 @@ class FileServer:
 # ── shapes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def wheel(
-    name: str, version: str, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED
-) -> tuple[str, bytes]:
+def wheel(name: str, version: str, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> tuple[str, bytes]:
     """A wheel's file name and bytes."""
     out = BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive:

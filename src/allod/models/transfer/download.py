@@ -64,7 +64,7 @@ def attempt(plan: Plan, partial: Path, egress: Egress, watch: Watch, tuning: Tun
     run = Run(watch.stop, tuning.window)
     with ExitStack() as files:
         target = files.enter_context(Space(partial, key_of(plan.digest), plan.size, run))
-        had = plan.size - target.missing()
+        had = plan.size - target.journal.missing(0, plan.size)
         parts = lay_out(plan, partial, target, run, files)
         check_room(plan, parts, target)
         check = Check(plan, parts, target, run)

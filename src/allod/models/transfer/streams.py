@@ -150,8 +150,8 @@ class Streams:
     def work(self) -> None:
         """The body of a stream's thread."""
         try:
-            while piece := self.take():
-                self.fetch(piece)
+            while (piece := self.take()) and self.fetch(piece):
+                pass
         except Cancelled:
             self.run.announce()
         except AllodError as error:
@@ -164,8 +164,11 @@ class Streams:
                 self._in_order = {url: reader for url, reader in self._in_order.items() if reader is not me}
                 self.run.changed.notify_all()
 
-    def fetch(self, piece: Piece) -> None:
+    def fetch(self, piece: Piece) -> bool:
         """Fetches a piece, trying again as often as it makes sense; or gives it back to the others.
+
+        Returns:
+            Whether this stream should go on.
 
         Raises:
             Network: this source cannot give it.
@@ -178,19 +181,21 @@ class Streams:
                     if answer.status == 200:
                         self.put_back(piece)
                         self.read_in_order(piece.url, answer)
-                        return
+                        return True
                     self.fill(piece, answer)
                 self.finish(piece)
-                return
+                return True
             except Unreachable as error:
                 if isinstance(error, Unconnected) and not self._answered and piece.tries:
                     raise
                 self.wait(piece, Retry(error.message), before)
             except Retry as retry:
+                if retry.pushed_back:
+                    self._most = self._active  # no more than there are
                 self.wait(piece, retry, before)
                 if retry.pushed_back and self.retire():
                     self.put_back(piece)
-                    return
+                    return False
 
     def read_in_order(self, url: str, answer: Answer) -> None:
         """Fills the pieces of a file from an answer that begins at its first byte: its server knows no ranges."""
@@ -257,7 +262,7 @@ class Streams:
             with answer:
                 if url != piece.url and answer.status in EXPIRED:
                     self._addresses.pop(piece.url, None)
-                elif answer.status == 401 and not renewed and self.plan.auth and self.plan.auth.renew(answer):
+                elif answer.status == 401 and not renewed and self.renew(url, headers, answer):
                     renewed = True
                 elif answer.status in TRANSIENT:
                     raise Retry(f"{host} answered {answer.status}", retry_after(answer), answer.status in (429, 503))
@@ -265,6 +270,11 @@ class Streams:
                     raise Network(f"{host} has no bytes {first}-{last} of {piece.url}: it is shorter than announced")
                 else:
                     raise Network(f"{host} answered {answer.status} for {piece.url}")
+
+    def renew(self, url: str, used: dict[str, str], answer: Answer) -> bool:
+        """Whether there are other credentials than those that were answered 401, perhaps by another stream's doing."""
+        auth = self.plan.auth
+        return auth is not None and (auth.headers(url) != used or auth.renew(answer))
 
     def fill(self, piece: Piece, answer: Answer) -> None:
         """Reads what is missing of a piece. Raises Retry where it stays short, Unreachable, Cancelled."""
