@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from allod.home import Home
 
 TOTALS = """
-    SELECT host, purpose, loopback, count(*) AS connections, sum(sent) AS sent, sum(received) AS received,
+    SELECT host, purpose, loopback, count(*) AS requests, sum(sent) AS sent, sum(received) AS received,
            sum(outcome = 'refused') AS refused, max(at) AS last
     FROM ledger GROUP BY host, purpose, loopback ORDER BY loopback, last DESC
 """
@@ -27,10 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def privacy(
-    last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many of the latest connections to show.")] = 10,
+    last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many of the latest requests to show.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what left this machine: every connection allod made, to whom and why."""
+    """Show what left this machine: every request allod made, to whom and why."""
     from allod.cli.output import print_json
     from allod.home import Home
 
@@ -41,7 +41,7 @@ def privacy(
         return
     print_state(home)
     if not totals:
-        print("No connection was ever made.")
+        print("No request was ever made.")
         return
     print_totals(totals)
     if rows:
@@ -78,9 +78,9 @@ def print_totals(totals: list[dict[str, Any]]) -> None:
     here = [t for t in totals if t["loopback"]]
     if away:
         print_table(
-            ("HOST", "PURPOSE", "CONNECTIONS", "SENT", "RECEIVED", "REFUSED", "LAST"),
+            ("HOST", "PURPOSE", "REQUESTS", "SENT", "RECEIVED", "REFUSED", "LAST"),
             [
-                (t["host"], t["purpose"], str(t["connections"]), size(t["sent"]), size(t["received"]),
+                (t["host"], t["purpose"], str(t["requests"]), size(t["sent"]), size(t["received"]),
                  str(t["refused"]), local(t["last"]))
                 for t in away
             ],
@@ -88,14 +88,14 @@ def print_totals(totals: list[dict[str, Any]]) -> None:
     else:
         print("Nothing ever left this machine.")
     if here:
-        print(f"\nOn this machine only: {sum(t['connections'] for t in here)} connections.")
+        print(f"\nOn this machine only: {sum(t['requests'] for t in here)} requests.")
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
-    """The latest connections, newest first."""
+    """The latest requests, newest first."""
     from allod.cli.output import print_table, size
 
-    print("\nLatest connections")
+    print("\nLatest requests")
     print_table(
         ("WHEN", "PURPOSE", "WHERE", "SENT", "RECEIVED", "OUTCOME"),
         [

@@ -80,9 +80,7 @@ def stop(
             Server(home).unload(running.name)
             return
     names = ", ".join(m.name for m in models)
-    raise NotFound(
-        f"{model} is not in memory", f"In memory: {names}." if names else "Nothing is; `allod ps` shows what would be."
-    )
+    raise NotFound(f"{model} is not in memory", f"In memory: {names}." if names else "No model is.")
 
 
 def loaded(home: "Home") -> "list[Loaded] | None":
