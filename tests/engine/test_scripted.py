@@ -1,10 +1,10 @@
 """The scripted runner itself: it must behave as a model would, or tests that lean on it prove nothing."""
 
 import pytest
-from scripted import ScriptedEngine, ScriptedRunner
 
 from allod.chat import ChatRequest, Message, Options, ToolCall
 from allod.errors import RunnerCrashed
+from scripted import ScriptedEngine, ScriptedRunner
 
 
 def asked(text: str, **options: object) -> ChatRequest:

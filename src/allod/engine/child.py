@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 WORKER = Path(__file__).with_name("llama_worker.py")
 LOG_LINES = 100
 LOG_LINE = 2000  # characters
+# OpenMP's threads wait for each other by spinning. Where something else needs a core they spin for a whole time slice:
+# eight tokens took a minute on a busy machine. So they spin for a moment only, unless the user says otherwise.
+ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
 DYING = 0.8  # seconds that a process whose connection broke may take to be gone
 LOG_PREFIX = re.compile(r"^[0-9.]+ ([A-Z]) (?:\w+: )?")  # llama.cpp's: time, level, function
 
@@ -58,6 +61,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C in the terminal is for the parent
+                env=ENVIRONMENT | os.environ,
             )
         except OSError as error:
             raise EngineFailed(

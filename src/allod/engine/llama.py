@@ -63,6 +63,7 @@ class LlamaRunner(HTTPRunner):
     def __init__(self, load: Load, child: Child, key: str, turns: Turns) -> None:
         self.load = load
         self.child = child
+        self.key = key
         self.facts = Facts(model=load.name, context=load.context, slots=load.slots, embedding=load.embedding)
         self._turns = turns
         self._pool = Pool(*child.address, {"authorization": f"Bearer {key}"})
@@ -207,6 +208,12 @@ class LlamaRunner(HTTPRunner):
                 yield answer
         except ConnectionLost:
             raise await self.child.fate(self.facts.model) from None
+
+    @property
+    def url(self) -> str:
+        """Where the child's own server listens; it wants ``key`` as bearer."""
+        host, port = self.child.address
+        return f"http://{host}:{port}"
 
     @property
     def alive(self) -> bool:
