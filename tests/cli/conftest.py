@@ -9,6 +9,8 @@ from command_line import Allod, Run
 
 from allod.cli import app
 
+sys.path.append(str(Path(__file__).parent.parent / "models"))  # servers.py: registries on loopback
+
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
