@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from allod.errors import NotFound
@@ -46,17 +47,34 @@ def listed(found: list[Difference]) -> Iterator[Difference]:
     """Those a person wants to see: a new or deleted folder only where nothing in it is in the list."""
     parents: set[bytes] = set()
     for d in found:
-        parts = d.path.split(b"/")
-        parents.update(b"/".join(parts[:n]) for n in range(1, len(parts)))
+        parents.update(folders_of(d.path))
     for d in found:
-        if d.refused or not is_folder(d) or d.path not in parents or (d.before is not None and d.after is not None):
+        if not is_folder(d) or d.path not in parents or (d.before is not None and d.after is not None):
             yield d
 
 
-def blocked(d: Difference, chosen: list[Difference]) -> bool:
-    """Whether a folder on its way, or something in a folder it removes, is refused."""
-    bad = [other for other in chosen if other.refused]
-    return any(within(d.path, other.path) or (d.after is None and within(other.path, d.path)) for other in bad)
+def folders_of(path: bytes) -> Iterator[bytes]:
+    """The folders on the way to a path, outermost first."""
+    parts = path.split(b"/")
+    return (b"/".join(parts[:n]) for n in range(1, len(parts)))
+
+
+def with_blocked(found: list[Difference]) -> list[Difference]:
+    """The same, where what cannot be because something else is refused is refused too: what lies in the place of a
+    refused folder, and the removal of a folder in which something stays."""
+    bad = {d.path for d in found if d.refused}
+    stays = {folder for path in bad for folder in folders_of(path)}
+    marked: list[Difference] = []
+    for d in found:
+        why = ""
+        if not d.refused and (d.path in bad or any(folder in bad for folder in folders_of(d.path))):
+            why = (
+                "what is to come in its place cannot be applied" if d.after is None else "its folder cannot be applied"
+            )
+        elif not d.refused and d.after is None and d.path in stays:
+            why = "something in it stays"
+        marked.append(msgspec.structs.replace(d, refused=why) if why else d)
+    return marked
 
 
 def choose(found: list[Difference], paths: Sequence[str]) -> list[Difference]:

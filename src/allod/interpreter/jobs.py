@@ -50,6 +50,7 @@ class Seen(Struct, frozen=True):
 
     nodes: dict[bytes, Node]
     whole: bool  # False: there were more than MOST_SEEN, and only the upper levels are in ``nodes``
+    left: dict[bytes, Node | None] = {}  # how the job itself left what it applied
 
 
 def jobs_folder(home: Home) -> Path:
@@ -59,7 +60,7 @@ def jobs_folder(home: Home) -> Path:
 
 def new_id() -> str:
     """A job's name: the time, to sort by, and a random part."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S%f}-{secrets.token_hex(2)}"
 
 
 def write(path: Path, job: Job) -> None:
@@ -186,7 +187,7 @@ def recover(home: Home) -> list[Path]:
         for path in all_jobs(home):
             for record in records(path):
                 journal = journal_of(record)
-                if journal is not None and journal.state in ("staging", "committed"):
+                if journal is not None and journal.state in ("staging", "committed", "rolling back"):
                     transaction.recover(record)
                     finished.append(record)
             job = read(path)

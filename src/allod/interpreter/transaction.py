@@ -29,7 +29,7 @@ from allod.interpreter import tree
 from allod.interpreter.overlay import printable
 from allod.interpreter.tree import Node
 
-State = Literal["staging", "committed", "done", "rolled back"]
+State = Literal["staging", "committed", "done", "rolling back", "rolled back"]
 SYNC_EACH = 200  # up to so many files are synced one by one, more at once
 
 
@@ -55,8 +55,7 @@ class Journal(Struct):
     at: str
     ops: list[Op]
     state: State = "staging"
-    undoes: str = ""  # the record that this step takes back, relative to the jobs folder
-    undone: bool = False
+    undoes: str = ""  # the name of the record of the same job that this step takes back
 
     def write(self, record: Path) -> None:
         """Replaces the journal on disk, durably."""
@@ -105,7 +104,7 @@ def run(folder: Path, record: Path, ops: Iterable[Op], source: Source, undoes: s
     journal = Journal(
         folder=os.fsencode(folder),
         stage=f".allod-{record.parent.parent.name}-{record.name}".encode(),
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        at=datetime.now(UTC).isoformat(timespec="microseconds"),
         ops=named,
         undoes=undoes,
     )
@@ -291,11 +290,12 @@ def finish(root: int, record: Path, journal: Journal) -> None:
     for folder in {os.path.dirname(op.path) for op in journal.ops}:
         with contextlib.suppress(OSError), tree.parent_of(root, folder + b"/x" if folder else b"x") as (at, _):
             os.fsync(at)
-    journal.state = "done"
-    journal.write(record)
-    checkpoint("done")
-    tree.remove_at(root, journal.stage)
-    checkpoint("cleared")
+    with contextlib.suppress(OSError):  # the folder is as it shall be; ``recover`` writes down what could not be
+        tree.remove_at(root, journal.stage)
+        checkpoint("cleared")
+        journal.state = "done"
+        journal.write(record)
+        checkpoint("done")
 
 
 # ── back ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -303,18 +303,27 @@ def finish(root: int, record: Path, journal: Journal) -> None:
 
 def roll_back(root: int, record: Path, journal: Journal) -> None:
     """Brings every path back to before. What somebody else changed meanwhile stays as they left it."""
-    if journal.state == "committed":
+    if journal.state in ("committed", "rolling back"):
+        # Durable before the first step back, as a step back cannot be told from one that was never made.
+        journal.state = "rolling back"
+        journal.write(record)
+        checkpoint("rolling back")
         for op in sorted(journal.ops, key=lambda op: -op.depth):
             if op.after is not None:
                 take_back(root, op)
+                checkpoint(f"took back {op.name}")
+        if tree.node_at(root, journal.stage) is None:
+            os.mkdir(journal.stage, 0o700, dir_fd=root)
         with tree.opened(journal.stage, root) as staged, tree.opened(record / "backup") as backup:
             for op in sorted(journal.ops, key=lambda op: op.depth):
                 if op.before is not None:
                     give_back(root, op, staged, backup)
+                    checkpoint(f"gave back {op.name}")
             for op in sorted(journal.ops, key=lambda op: -op.depth):
                 if op.before is not None and op.before.kind == "folder":
                     set_mode(root, op.path, op.before.mode)
     tree.remove_at(root, journal.stage)
+    checkpoint("stage cleared")
     journal.state = "rolled back"
     journal.write(record)
     tree.remove_tree(record / "backup")
@@ -355,15 +364,14 @@ def recover(record: Path) -> State:
     """Finishes a step that was broken off, or takes it back. The caller holds ``exclusively``."""
     journal = Journal.read(record)
     if journal.state in ("done", "rolled back"):
-        with contextlib.suppress(OSError), tree.opened(journal.folder) as root:
-            tree.remove_at(root, journal.stage)
         return journal.state
     with mended(Path(os.fsdecode(journal.folder))), tree.opened(journal.folder) as root:
-        if journal.state == "staging":
+        if journal.state in ("staging", "rolling back"):
             roll_back(root, record, journal)
             return journal.state
         try:
-            perform(root, journal)
+            if tree.node_at(root, journal.stage) is not None:  # it is cleared when all is in place
+                perform(root, journal)
         except (Conflict, OSError):
             roll_back(root, record, journal)
             return journal.state

@@ -36,17 +36,21 @@ class Node(Struct, frozen=True):
     whiteout: bool = False  # overlayfs's mark for "deleted"
 
     def same(self, other: "Node | None") -> bool:
-        """Whether nothing was done to it since ``other`` was taken. A link or backup made of it changes only ctime."""
-        if other is None or self.kind != other.kind or self.mode != other.mode:
+        """Whether nothing was done to it since ``other`` was taken.
+
+        Not by ctime, which a hard link made for a backup changes; and folders are the same whatever is in them.
+        """
+        if other is None or self.kind != other.kind:
             return False
         if self.kind == "folder":
             return True
-        return (self.inode, self.size, self.mtime, self.target) == (
-            other.inode,
-            other.size,
-            other.mtime,
-            other.target,
-        )
+        mine = (self.inode, self.mode, self.size, self.mtime, self.target)
+        return mine == (other.inode, other.mode, other.size, other.mtime, other.target)
+
+
+def alike(one: Node | None, other: Node | None) -> bool:
+    """Whether two looks at a path saw the same thing, or nothing."""
+    return other is None if one is None else one.same(other)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ history(home)            newest first: what was applied, undone, or left pending
 undo(home, folder)       takes back the latest that was applied there
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from allod.interpreter import jobs, transaction, tree
 from allod.interpreter.changes import Applied, Change
 from allod.interpreter.overlay import printable
 from allod.interpreter.transaction import Journal, Op
+from allod.interpreter.tree import Node
 
 
 class Record(Struct, frozen=True):
@@ -34,12 +36,14 @@ def history(home: Home, folder: Path | None = None) -> list[Record]:
     jobs.recover(home)
     found: list[Record] = []
     for path in jobs.all_jobs(home):
-        for record in jobs.records(path):
-            journal = jobs.journal_of(record)
-            if journal is None or journal.state != "done" or journal.undoes:
+        journals = [(record, jobs.journal_of(record)) for record in jobs.records(path)]
+        done = [(record, journal) for record, journal in journals if journal is not None and journal.state == "done"]
+        undone = {journal.undoes for _, journal in done}
+        for record, journal in done:
+            if journal.undoes:
                 continue
             paths = tuple(change.path for change in changes_of(record, journal))
-            state = "undone" if journal.undone else "applied"
+            state = "undone" if record.name in undone else "applied"
             found.append(Record(f"{path.name}/{record.name}", os.fsdecode(journal.folder), journal.at, state, paths))
         job = jobs.read(path)
         if job is not None and not jobs.in_use(path) and any((Path(os.fsdecode(job.layers)) / "upper").glob("*")):
@@ -50,8 +54,10 @@ def history(home: Home, folder: Path | None = None) -> list[Record]:
     return sorted(found, key=lambda record: (record.at, record.id), reverse=True)
 
 
-def undo(home: Home, folder: Path | None = None) -> Applied | None:
+def undo(home: Home, folder: Path | None = None, *, overwrite: bool = False) -> Applied | None:
     """Takes back the latest that was applied (in ``folder``, or anywhere); None where there is nothing to take back.
+
+    ``overwrite``: also files that were changed since; what they held stays among the backups of the job.
 
     Raises:
         Conflict: a file is not as it was left; nothing is changed.
@@ -65,44 +71,43 @@ def undo(home: Home, folder: Path | None = None) -> Applied | None:
     with transaction.exclusively(root):
         journal = Journal.read(record)
         target = Path(os.fsdecode(journal.folder))
-        check(target, journal)
+        now = present(target, journal)
+        if not overwrite:
+            check(target, journal, now)
         done = changes_of(record, journal)
-        back = [Op(op.path, op.after, op.before, op.name) for op in journal.ops]
+        back = [Op(op.path, now[op.path] if overwrite else op.after, op.before) for op in journal.ops]
         names = {op.path: op.name for op in journal.ops if op.before is not None}
         with tree.opened(record / "backup") as backup:
             new = jobs.new_record(record.parent.parent)
             transaction.run(target, new, back, lambda op: from_backup(backup, names[op.path]), undoes=record.name)
-        journal.undone = True
-        journal.write(record)
     return Applied(last.id, last.folder, tuple(reverse_of(change) for change in done))
 
 
-def check(folder: Path, journal: Journal) -> None:
-    """Raises Conflict unless every path is as applying left it."""
-    final = {op.path: op.after for op in journal.ops if op.after is not None}
-    moved: list[str] = []
+def present(folder: Path, journal: Journal) -> dict[bytes, Node | None]:
+    """What is at each path of a journal now; raises Conflict where the folder itself is gone."""
     try:
         with tree.opened(folder) as root:
-            for path in {op.path for op in journal.ops}:
-                now, left = tree.node(root, path), final.get(path)
-                if not (now is None if left is None else left.same(now) if now else False):
-                    moved.append(printable(path))
+            return {op.path: tree.node(root, op.path) for op in journal.ops}
     except OSError as error:
         raise Conflict(
             f"{folder} cannot be read: {error.strerror}", "Bring the folder back, then undo again."
         ) from error
+
+
+def check(folder: Path, journal: Journal, now: dict[bytes, Node | None]) -> None:
+    """Raises Conflict unless every path is as applying left it."""
+    final = {op.path: op.after for op in journal.ops if op.after is not None}
+    moved = [printable(path) for path, there in now.items() if not tree.alike(final.get(path), there)]
     if moved:
         more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
         raise Conflict(
-            f"changed in {folder} after the job: {', '.join(sorted(moved)[:5])}{more}",
-            "Nothing was undone. The files as they were before the job are in the job's folder: allod undo --list.",
+            f"changed in {folder} since the job: {', '.join(sorted(moved)[:5])}{more}",
+            "Nothing was undone. Keep copies of these files, then undo again, overwriting them.",
         )
 
 
-def from_backup(backup: int, name: str):
+def from_backup(backup: int, name: str) -> contextlib.AbstractContextManager[tuple[int, bytes]]:
     """A file's bytes as they were, for the transaction."""
-    import contextlib
-
     return contextlib.nullcontext((backup, name.encode()))
 
 

@@ -14,21 +14,25 @@ workspace owns the layers, knows how the folder was at the start, and refuses to
 import os
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import msgspec
 
 from allod.errors import BadRequest, Conflict, NotFound, ReadOnly, SandboxFailed
 from allod.home import Home
 from allod.interpreter import jobs, overlay, transaction, tree
-from allod.interpreter.changes import Applied, Change, blocked, change, choose, listed, within
+from allod.interpreter.changes import Applied, Change, change, choose, listed, with_blocked, within
 from allod.interpreter.jobs import Job, Seen
 from allod.interpreter.overlay import Difference, printable
 from allod.interpreter.sandbox import View
 
-__all__ = ["Applied", "Change", "Workspace", "undo"]
+__all__ = ["Applied", "Change", "Workspace", "history", "undo"]
+
+if TYPE_CHECKING:
+    from allod.interpreter.undo import Record
 
 # Folders that belong to the system: nobody's job is in them.
 SYSTEM = ("/", "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var", "/opt", "/run", "/home")
@@ -83,7 +87,7 @@ class Workspace:
             name,
             os.fsencode(folder),
             os.fsencode(layers),
-            time.strftime("%FT%T%z"),
+            datetime.now(UTC).isoformat(timespec="microseconds"),
             began or time.time_ns(),
             os.getpid(),
         )
@@ -125,7 +129,8 @@ class Workspace:
     def differences(self) -> list[Difference]:
         """Every path that is not as it is in the folder, folders included."""
         secret = [os.fsencode(path.relative_to(self.folder)) for path in hidden(self.home, self.folder)]
-        return [d for d in overlay.differences(self.folder, self.upper) if not any(within(d.path, s) for s in secret)]
+        found = overlay.differences(self.folder, self.upper)
+        return with_blocked([d for d in found if not any(within(d.path, s) for s in secret)])
 
     def changes(self) -> list[Change]:
         """The same for people: files, and folders that nothing else in the list implies."""
@@ -146,12 +151,11 @@ class Workspace:
         found = self.differences()
         chosen = found if paths is None else choose(found, paths)
         with tree.opened(self.folder) as folder, tree.opened(self.upper) as upper:
-            shown = [change(d, folder, upper) for d in listed(chosen)]
-            good = [d for d in chosen if not d.refused and not blocked(d, chosen)]
+            good = [d for d in chosen if not d.refused]
             if not overwrite:
                 self._check(good)
-            done = tuple(c for c in shown if not c.refused)
-            left = tuple(c for c in shown if c.refused)
+            done = tuple(change(d, folder, upper) for d in listed(good))
+            left = tuple(change(d, folder, upper) for d in listed(chosen) if d.refused)
             if not good:
                 return Applied("", str(self.folder), (), left)
             ops = [transaction.Op(d.path, d.before, d.after) for d in good]
@@ -159,19 +163,19 @@ class Workspace:
                 record = jobs.new_record(self.path)
                 journal = transaction.run(self.folder, record, ops, lambda op: tree.parent_of(upper, op.path))
         (record / "changes.json").write_bytes(msgspec.json.encode(done))
-        self._now_seen(journal)
+        self._leave(journal)
         return Applied(f"{self.path.name}/{record.name}", str(self.folder), done, left)
 
     def _check(self, chosen: list[Difference]) -> None:
+        """Raises Conflict where a path is neither as it was when the job began nor as the job itself left it."""
         seen = self._seen
         now = {d.path: d.before for d in chosen if d.before is not None}
         moved: list[str] = []
         for path in {d.path for d in chosen}:
-            there, was = now.get(path), seen.nodes.get(path)
-            if was is not None:
-                fine = was.same(there)
-            else:  # not there when the job began; or in the part of a huge folder that was not looked at
-                fine = there is None or (not seen.whole and there.ctime < self.job.began)
+            there = now.get(path)
+            fine = tree.alike(seen.nodes.get(path), there) or (path in seen.left and tree.alike(seen.left[path], there))
+            if not fine and not seen.whole and path not in seen.nodes and there is not None:
+                fine = there.ctime < self.job.began  # in the part of a huge folder that was not looked at
             if not fine:
                 moved.append(printable(path))
         if moved:
@@ -181,17 +185,13 @@ class Workspace:
                 "Nothing was applied. Apply the other files by name, or run the job again.",
             )
 
-    def _now_seen(self, journal: transaction.Journal) -> None:
-        """What was applied is what the next apply must find."""
-        nodes = dict(self._seen.nodes)
+    def _leave(self, journal: transaction.Journal) -> None:
+        """Notes what was applied as something that the next apply may find."""
         for op in journal.ops:
-            if op.after is None:
-                nodes.pop(op.path, None)
-        with tree.opened(self.folder) as folder:
-            for op in journal.ops:
-                if op.after is not None and (now := tree.node(folder, op.path)) is not None:
-                    nodes[op.path] = now
-        self.__dict__["_seen"] = Seen(nodes, self._seen.whole)
+            self._seen.left[op.path] = None
+        for op in journal.ops:
+            if op.after is not None:
+                self._seen.left[op.path] = op.after
         (self.path / "seen").write_bytes(msgspec.msgpack.encode(self._seen))
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,8 +260,15 @@ def copy_layer(source: int, target: int) -> None:
             transaction.copy(source, name, target, os.fsdecode(name), sync=False)
 
 
-def undo(home: Home, folder: Path | None = None) -> Applied | None:
+def undo(home: Home, folder: Path | None = None, *, overwrite: bool = False) -> Applied | None:
     """See ``allod.interpreter.undo``."""
     from allod.interpreter.undo import undo
 
-    return undo(home, folder)
+    return undo(home, folder, overwrite=overwrite)
+
+
+def history(home: Home, folder: Path | None = None) -> "list[Record]":
+    """See ``allod.interpreter.undo``."""
+    from allod.interpreter.undo import history
+
+    return history(home, folder)

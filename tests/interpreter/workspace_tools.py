@@ -1,0 +1,44 @@
+"""What the tests of workspaces share: running shell in one, and a folder as a value to compare."""
+
+import os
+import stat
+from pathlib import Path
+
+from allod.interpreter.limits import Limits
+from allod.interpreter.sandbox import Sandbox, environment
+from allod.interpreter.workspace import Workspace
+
+Tree = dict[bytes, tuple[object, ...]]
+
+
+async def shell(workspace: Workspace, script: str, *arguments: str) -> str:
+    """Runs a shell script in the workspace's sandbox; its output, which must not be an error."""
+    command = ["/bin/sh", "-ec", script, "sh", *arguments]
+    process = await Sandbox.find().spawn(workspace.view, command, environment(), Limits())
+    assert process.bwrap.stdout is not None
+    said = (await process.bwrap.stdout.read()).decode(errors="replace")
+    status = await process.wait()
+    assert status == 0, said
+    return said
+
+
+def tree_of(folder: Path) -> Tree:
+    """Every path below a folder with its kind, mode and content."""
+    found: Tree = {}
+    for base, folders, files in os.walk(os.fsencode(folder)):
+        for name in (*folders, *files):
+            path = os.path.join(base, name)
+            st = os.lstat(path)
+            key = os.path.relpath(path, os.fsencode(folder))
+            if stat.S_ISLNK(st.st_mode):
+                found[key] = ("link", os.readlink(path))
+            elif stat.S_ISDIR(st.st_mode):
+                found[key] = ("folder", stat.S_IMODE(st.st_mode))
+            else:
+                found[key] = ("file", stat.S_IMODE(st.st_mode), Path(os.fsdecode(path)).read_bytes())
+    return found
+
+
+def times_of(folder: Path) -> dict[str, int]:
+    """The modification times of the files of a folder."""
+    return {str(p.relative_to(folder)): p.lstat().st_mtime_ns for p in folder.rglob("*") if not p.is_dir()}
