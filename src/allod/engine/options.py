@@ -7,7 +7,7 @@ from msgspec import Struct
 from allod.errors import BadRequest
 
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-DURATION = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)")
+DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h)")
 FOREVER = float("inf")
 
 
@@ -32,9 +32,9 @@ def keep_alive_seconds(value: str | float) -> float:
     if isinstance(value, str):
         text = value.strip()
         sign = -1.0 if text.startswith("-") else 1.0
-        rest = text.lstrip("+-")
+        rest = text[1:] if text[:1] in ("+", "-") else text
         try:
-            seconds = sign * float(rest) if re.fullmatch(r"\d+(\.\d*)?", rest) else sign * go_duration(rest)
+            seconds = sign * float(rest) if re.fullmatch(r"[0-9]+(\.[0-9]*)?", rest) else sign * go_duration(rest)
         except ValueError:
             raise BadRequest(
                 f"'{text[:40]}' is no duration", 'Write it as "5m", "1h30m" or a number of seconds.'
