@@ -62,7 +62,7 @@ for base, folders, files in os.walk("."):
     for name in (*folders, *files):
         path = Path(base) / name
         st = path.lstat()
-        body = os.readlink(path) if path.is_symlink() else path.read_text("latin-1") if path.is_file() else ""
+        body = str(path.readlink()) if path.is_symlink() else path.read_text("latin-1") if path.is_file() else ""
         mode = 0 if path.is_symlink() else stat.S_IMODE(st.st_mode)
         lines.append(f"{path} {stat.S_IFMT(st.st_mode)} {mode:o} {body!r}")
 print("\n".join(sorted(lines)))

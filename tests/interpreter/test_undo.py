@@ -82,7 +82,7 @@ async def test_undo_keeps_to_the_folder(home: Home, folder: Path, tmp_path: Path
         lambda folder: (folder / "a.txt").unlink(),
         lambda folder: (folder / "new").chmod(0o600),
         lambda folder: (folder / "deep").mkdir(),
-        lambda folder: os.replace(folder / "a.txt", folder / "new"),
+        lambda folder: (folder / "a.txt").replace(folder / "new"),
     ],
 )
 async def test_what_the_user_did_since_is_a_conflict(workspace: Workspace, home: Home, folder: Path, act) -> None:

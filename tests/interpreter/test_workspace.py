@@ -90,7 +90,8 @@ async def test_deleting_the_whole_folder_leaves_the_users_files(workspace: Works
 async def test_large_and_binary_files_have_no_diff_and_long_diffs_end(workspace: Workspace) -> None:
     await shell(
         workspace,
-        "head -c 3000000 /dev/zero > zero; seq 200000 > many.txt; printf 'a\\377b' > latin.txt; seq -f 'the line %g' 3500 > a.txt",
+        "head -c 3000000 /dev/zero > zero; seq 200000 > many.txt; printf 'a\\377b' > latin.txt;"
+        "seq -f 'the line %g' 3500 > a.txt",
     )
     found = {change.path: change.diff for change in workspace.changes()}
     assert found["zero"] == found["latin.txt"] == found["many.txt"] == ""
@@ -191,7 +192,7 @@ def listing_of(folder: Path) -> list[str]:
             path = Path(base) / name
             st = path.lstat()
             kind = stat.S_IFMT(st.st_mode)
-            body = os.readlink(path) if path.is_symlink() else path.read_text("latin-1") if path.is_file() else ""
+            body = str(path.readlink()) if path.is_symlink() else path.read_text("latin-1") if path.is_file() else ""
             mode = 0 if path.is_symlink() else stat.S_IMODE(st.st_mode)
             lines.append(f"{path.relative_to(folder)} {kind} {mode:o} {body!r}")
     return sorted(lines)
@@ -304,7 +305,7 @@ async def test_odd_names_are_shown_escaped_and_applied_as_they_are(workspace: Wo
     names = [change.path for change in workspace.changes()]
     assert names == [" sp ace,:\\", "a\\xff\\x1b[2Jb", "new\\nline"]
     workspace.apply(names)
-    found = set(os.listdir(os.fsencode(folder)))
+    found = {os.fsencode(path.name) for path in folder.iterdir()}
     assert {b"a\xff\x1b[2Jb", b"new\nline", b" sp ace,:\\"} <= found
 
 
@@ -372,7 +373,7 @@ def killed_at(step: int, act) -> bool:
             transaction.checkpoint = die
             act()
             os._exit(0)
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             os._exit(1)
     status = os.waitpid(pid, 0)[1]
     assert status in (0, signal.SIGKILL)
@@ -610,6 +611,6 @@ async def test_two_writers_wait_for_each_other(home: Home, folder: Path) -> None
         for workspace in workspaces:
             group.start_soon(apply, workspace)
     assert sorted(outcomes) == ["applied", "conflict", "conflict"]
-    assert len([name for name in os.listdir(folder) if name.startswith("f")]) == 1
+    assert len(list(folder.glob("f*"))) == 1
     for workspace in workspaces:
         workspace.discard()

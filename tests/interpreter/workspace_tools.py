@@ -27,11 +27,11 @@ def tree_of(folder: Path) -> Tree:
     found: Tree = {}
     for base, folders, files in os.walk(os.fsencode(folder)):
         for name in (*folders, *files):
-            path = os.path.join(base, name)
+            path = base + b"/" + name
             st = os.lstat(path)
             key = os.path.relpath(path, os.fsencode(folder))
             if stat.S_ISLNK(st.st_mode):
-                found[key] = ("link", os.readlink(path))
+                found[key] = ("link", os.readlink(path))  # noqa: PTH115
             elif stat.S_ISDIR(st.st_mode):
                 found[key] = ("folder", stat.S_IMODE(st.st_mode))
             else:
