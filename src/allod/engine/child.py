@@ -31,7 +31,8 @@ LOG_LINE = 2000  # characters
 # eight tokens took a minute on a busy machine. So they spin for a moment only, unless the user says otherwise.
 ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
 DYING = 0.8  # seconds that a process whose connection broke may take to be gone
-LOG_PREFIX = re.compile(r"^[0-9.]+ ([A-Z]) (?:\w+: )?")  # llama.cpp's: time, level, function
+LOG_PREFIX = re.compile(r"^[0-9.]+ [A-Z] (?:\w+: )?")  # llama.cpp's: time, level, function
+ERROR = re.compile(r"^[0-9.]+ E |error|assert|exception|fatal|failed", re.IGNORECASE)
 
 
 class Child:
@@ -84,7 +85,7 @@ class Child:
             line = b""
         if not line:
             await self._end()
-            words = self.last_words() or f"its process {self.ended()} without a word"
+            words = self.first_error() or f"its process {self.ended()} without a word"
             raise EngineFailed(
                 f"'{parameters['name']}' could not be loaded: {words}",
                 "Is the file damaged? `allod rm` and `allod pull` it again; `allod doctor` checks the engine.",
@@ -111,9 +112,10 @@ class Child:
         if code is None:
             return RunnerCrashed(f"the process of '{name}' broke off its answer", "Ask again.")
         await self._end()
-        words = self.last_words(3)
+        words = self.last_errors()
         remedy = "Ask again: the next request starts it anew."
         if code == -signal.SIGKILL:
+            words = ""  # it had no time for any
             remedy += " If this repeats, memory may be short: try a smaller context or model."
         return RunnerCrashed(f"the process of '{name}' {self.ended()}" + (f": {words}" if words else ""), remedy)
 
@@ -122,10 +124,15 @@ class Child:
         code = self.process.returncode or 0
         return f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
 
-    def last_words(self, count: int = 1) -> str:
-        """What it said at the end: the first errors of its log, else the last lines; perhaps nothing."""
-        lines = [line for line in self.log if not (match := LOG_PREFIX.match(line)) or match[1] == "E"][:count]
-        return "; ".join(LOG_PREFIX.sub("", line) for line in lines or list(self.log)[-count:])[:600]
+    def first_error(self) -> str:
+        """What it complained of first, else its last line; perhaps nothing."""
+        errors = [line for line in self.log if ERROR.search(line)] or list(self.log)[-1:]
+        return LOG_PREFIX.sub("", errors[0])[:500] if errors else ""
+
+    def last_errors(self) -> str:
+        """What it complained of last; perhaps nothing."""
+        errors = [line for line in self.log if ERROR.search(line)][-2:]
+        return "; ".join(LOG_PREFIX.sub("", line) for line in errors)[:500]
 
     async def wait(self) -> None:
         """Until it is gone."""

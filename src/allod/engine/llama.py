@@ -93,7 +93,7 @@ class LlamaRunner(HTTPRunner):
             if not self.child.alive:
                 await self.child.kill()
                 raise EngineFailed(
-                    f"{self.load.binary} could not load '{self.load.name}': {self.child.last_words()}",
+                    f"{self.load.binary} could not load '{self.load.name}': {self.child.first_error()}",
                     "Check the setting engine.binary; empty, it takes the bundled engine.",
                 )
             await asyncio.sleep(HEALTH_EVERY)
