@@ -20,7 +20,7 @@ from allod.errors import Network, Unreachable
 from allod.models.transfer.plan import Segment
 from allod.models.transfer.streams import CONTENT_RANGE, TRANSIENT
 
-BLOCK = 64 << 10  # bytes read at once around what is asked for
+BLOCK = 16 << 10  # bytes read at once around what is asked for
 EDGE = 1 << 20  # bytes kept from either end of a file that comes without ranges; most of ``before`` and ``after``
 LARGEST_DIRECTORY = 8 << 20  # bytes read in all to find a member
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
