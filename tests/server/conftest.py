@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from served import Live, Scripted
+from served import Live, Scripted, add_all
 
 from allod.home import Home
 from allod.models.create import create
@@ -17,8 +18,17 @@ from allod.models.modelfile import parse
 from allod.models.store import Store
 
 
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store's folder with the models of `add_all`, made once."""
+    home = Home.open({"ALLOD_HOME": str(tmp_path_factory.mktemp("small"))})
+    add_all(home)
+    return home.models
+
+
 @pytest.fixture
-def scripted(home: Home) -> Scripted:
+def scripted(home: Home, small_models: Path) -> Scripted:
+    shutil.copytree(small_models, home.models)
     return Scripted(home)
 
 

@@ -38,20 +38,24 @@ def gguf(path: Path, **metadata: str | int) -> Path:
 
 def add(home: Home, name: str, modelfile: str = "", **metadata: str | int) -> None:
     """Puts a model without weights into the store. Equal metadata is an equal file."""
-    path = gguf(home.folder("ggufs") / f"{name.replace(':', '-')}.gguf", **metadata)
+    path = gguf(home.folder("ggufs") / f"{name.replace(':', '-').replace('/', '-')}.gguf", **metadata)
     for _ in create(Store(home.models), name, parse(f"FROM {path}\n{modelfile}"), path.parent):
         pass
 
 
+def add_all(home: Home) -> None:
+    """The models that `Scripted` has."""
+    add(home, "clever:latest", **{"tokenizer.chat_template": QWEN_LIKE, **FIM})
+    add(home, "plain:latest", **{"tokenizer.chat_template": "{{ messages }}"})
+    add(home, "bare:latest", **{"general.name": "bare"})
+    add(home, "vectors:latest", **{"llama.pooling_type": 1})
+
+
 class Scripted:
-    """An application over a scripted runner, with models that can do everything, only chat, or only embed."""
+    """An application over a scripted runner, over the models of `add_all`."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        add(home, "clever:latest", **{"tokenizer.chat_template": QWEN_LIKE, **FIM})
-        add(home, "plain:latest", **{"tokenizer.chat_template": "{{ messages }}"})
-        add(home, "bare:latest", **{"general.name": "bare"})
-        add(home, "vectors:latest", **{"llama.pooling_type": 1})
         self.store = Store(home.models)
         self.runner = ScriptedRunner(facts=Facts(model="clever:latest", context=2048, slots=4, tools=True))
         self.engine = ScriptedEngine(self.runner)

@@ -11,6 +11,7 @@ from served import Scripted
 from allod.chat import ChatChunk, ImagePart, TextPart, TokenLogprob, ToolCall, Usage
 from allod.engine.options import FOREVER, LoadOptions
 from allod.errors import AllodError, Busy, PromptTooLong, RunnerCrashed, TooLarge
+from allod.server.ollama_facts import CHECKED
 
 HI = [{"role": "user", "content": "Hi"}]
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object"}}}
@@ -47,7 +48,9 @@ async def test_a_chat_streams_lines_and_ends_with_figures(scripted: Scripted) ->
 
 
 async def test_a_chat_in_one_piece(scripted: Scripted) -> None:
-    answer = await scripted.post("/api/chat", {"model": "plain", "messages": HI, "stream": False}, replies=["Hello there"])
+    answer = await scripted.post(
+        "/api/chat", {"model": "plain", "messages": HI, "stream": False}, replies=["Hello there"]
+    )
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     body = answer.json()
     assert body["message"] == {"role": "assistant", "content": "Hello there"}
@@ -87,7 +90,12 @@ async def test_thinking_and_logprobs(scripted: Scripted) -> None:
     answer = await scripted.post("/api/chat", body, replies=replies)
     assert answer.json()["message"] == {"role": "assistant", "content": "é", "thinking": "hm"}
     assert answer.json()["logprobs"] == [
-        {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": [{"token": "e", "logprob": -1.5, "bytes": [101]}]}
+        {
+            "token": "é",
+            "logprob": -0.5,
+            "bytes": [195, 169],
+            "top_logprobs": [{"token": "e", "logprob": -1.5, "bytes": [101]}],
+        }
     ]
     assert (scripted.runner.requests[0].think, scripted.runner.requests[0].top_logprobs) == ("high", 1)
 
@@ -116,7 +124,9 @@ async def test_generate_takes_a_system_prompt_and_pictures(scripted: Scripted) -
 async def test_raw_and_models_without_template_are_continued(scripted: Scripted) -> None:
     await scripted.post("/api/generate", {"model": "plain", "prompt": "Once", "raw": True}, replies=["a"])
     await scripted.post("/api/generate", {"model": "bare", "prompt": "Twice"}, replies=["a"])
-    await scripted.post("/api/generate", {"model": "plain", "prompt": "Thrice", "template": "{{ .Prompt }}"}, replies=["a"])
+    await scripted.post(
+        "/api/generate", {"model": "plain", "prompt": "Thrice", "template": "{{ .Prompt }}"}, replies=["a"]
+    )
     assert [request.prompt for request in scripted.runner.requests] == ["Once", "Twice", "Thrice"]
 
 
@@ -140,7 +150,15 @@ async def test_the_rendered_prompt_can_be_seen(scripted: Scripted) -> None:
 
 
 async def test_options_find_their_way(scripted: Scripted, caplog: pytest.LogCaptureFixture) -> None:
-    options = {"num_predict": 7, "temperature": 0, "seed": 3.0, "stop": ["x", ""], "num_ctx": 512, "num_thread": 2, "wat": 1}
+    options = {
+        "num_predict": 7,
+        "temperature": 0,
+        "seed": 3.0,
+        "stop": ["x", ""],
+        "num_ctx": 512,
+        "num_thread": 2,
+        "wat": 1,
+    }
     options |= {"top_k": None, "num_keep": 4, "mirostat": 2}
     body = {"model": "plain", "messages": HI, "options": options, "keep_alive": "1h30m"}
     await scripted.post("/api/chat", body, replies=["a"])
@@ -180,7 +198,7 @@ async def test_messages_with_everything(scripted: Scripted) -> None:
 
 
 async def test_pictures_become_parts(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allod.server.ollama_facts.capabilities", lambda model: ("completion", "vision"))  # pyright: ignore
+    monkeypatch.setitem(CHECKED, scripted.store.get("plain").digest, ("completion", "vision"))
     messages = [{"role": "user", "content": "What?", "images": [PNG]}]
     await scripted.post("/api/chat", {"model": "plain", "messages": messages}, replies=["a"])
     text, image = scripted.runner.requests[0].messages[0].content
@@ -310,7 +328,9 @@ async def test_wrong_values_are_a_400_of_one_line(scripted: Scripted, more: dict
     ],
 )
 @pytest.mark.parametrize("stream", [True, False])
-async def test_errors_before_the_answer(scripted: Scripted, error: Exception, status: int, said: str, stream: bool) -> None:
+async def test_errors_before_the_answer(
+    scripted: Scripted, error: Exception, status: int, said: str, stream: bool
+) -> None:
     body = {"model": "plain", "messages": HI, "stream": stream}
     answer = await scripted.post("/api/chat", body, replies=[error])
     assert (answer.status_code, answer.json()) == (status, {"error": said})

@@ -53,9 +53,9 @@ def test_loopback_is_fine(host: str) -> None:
 
 
 def test_a_taken_port_is_an_error_that_says_what_to_do(home: Home) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(BadSettings, match=r"cannot listen on 127.0.0.1:.*in use") as error:
-            serve(home, f"127.0.0.1:{taken.getsockname()[1]}")
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken, pytest.raises(BadSettings, match=r"cannot listen on 127.0.0.1:.*in use") as error:
+        serve(home, f"127.0.0.1:{taken.getsockname()[1]}")
     assert "running already" in error.value.remedy
 
 
@@ -111,7 +111,7 @@ async def test_pages_from_elsewhere_may_not(scripted: Scripted, origin: str) -> 
             assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_origins_can_be_added(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_origins_can_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOD_ORIGINS", "https://my.site, https://*.example.org")
     async with Scripted(Home.open()).client(origin="https://a.example.org") as http:
         assert (await http.get("/api/version")).status_code == 200

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 from collections.abc import AsyncGenerator
 
@@ -12,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from allod import __version__
 from allod.engine.engine import Engine
@@ -77,13 +79,20 @@ def serve(home: Home, host: str = "") -> None:
     Raises:
         BadSettings: not an address, one that is not this machine's, one that is taken, or not on loopback.
     """
-    import uvicorn
-
     address = parse_address(host or home.settings.host)
     check_bind(address)
     listener = listen(address)
     bound = Address(address.host, listener.getsockname()[1])
-    app = create_app(home, bind=address.host)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    log.setLevel(logging.INFO)
+    asyncio.run(run(create_app(home, bind=address.host), listener, f"http://{bound}, models in {home.models}"))
+
+
+async def run(app: ASGIApp, listener: socket.socket, where: str) -> None:
+    """Serves until a signal. The first lets running answers end, a second SIGINT does not."""
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -93,12 +102,14 @@ def serve(home: Home, host: str = "") -> None:
         ws="none",
         timeout_graceful_shutdown=LAST_WORDS,
     )
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    log.setLevel(logging.INFO)
-    log.info("allod %s listens on http://%s, models in %s", __version__, bound, home.models)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    server = uvicorn.Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    # uvicorn's own would raise the signal again once it has stopped: the process would die by it, not return.
+    setattr(server, "capture_signals", contextlib.nullcontext)  # noqa: B010
+    log.info("allod %s listens on %s", __version__, where)
+    await server.serve(sockets=[listener])
 
 
 def listen(address: Address) -> socket.socket:

@@ -1,28 +1,35 @@
 """Vectors as both doors give them: inputs cut to the context where that is wanted, results cut and of length 1."""
 
+import asyncio
 import math
 from typing import Any, TypeGuard, cast
 
 from allod.chat import Embeddings
 from allod.engine.runner import Runner
 from allod.errors import EngineFailed, PromptTooLong
+from allod.models.store import Model
+from allod.server.prompts import check_length, longest_token
 
 MARGIN = 8  # tokens: those a model puts around a text, and a cut text may have one or two more than were cut
 
 
-async def embedded(runner: Runner, inputs: list[str] | list[list[int]], truncate: bool) -> Embeddings:
+async def embedded(runner: Runner, model: Model, inputs: list[str] | list[list[int]], truncate: bool) -> Embeddings:
     """One vector an input. Texts longer than the context are cut where ``truncate`` allows it.
 
     Raises:
         PromptTooLong: longer, and it does not.
     """
     try:
+        for text in inputs:
+            if isinstance(text, str):
+                await check_length(runner, model, [text])
         return await runner.embed(inputs)
     except PromptTooLong as error:
         if not truncate or not texts(inputs):
             raise PromptTooLong("the input length exceeds the context length") from error
     most = runner.facts.context - MARGIN
-    return await runner.embed([await cut(runner, text, most) for text in inputs])
+    longest = await asyncio.to_thread(longest_token, model)
+    return await runner.embed([await cut(runner, text[: 4 * most * longest], most) for text in inputs])
 
 
 async def cut(runner: Runner, text: str, most: int) -> str:
@@ -51,4 +58,8 @@ def texts(value: Any) -> TypeGuard[list[str]]:
 
 def tokens(value: Any) -> TypeGuard[list[int]]:
     """Whether that is a list of nothing but token ids, and not empty."""
-    return isinstance(value, list) and bool(value) and all(type(entry) is int for entry in cast("list[Any]", value))
+    return (
+        isinstance(value, list)
+        and bool(cast("list[Any]", value))
+        and all(type(entry) is int for entry in cast("list[Any]", value))
+    )

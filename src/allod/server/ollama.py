@@ -33,6 +33,7 @@ from allod.server.ollama_wire import (
     line,
     nanoseconds,
 )
+from allod.server.prompts import check_length
 from allod.server.state import State
 
 BARE_TEMPLATE = "{{.Prompt}}"
@@ -71,11 +72,13 @@ class Generate:
     async def _chat(self, model: Model, body: ChatBody, asked: ChatRequest, answer: ChatLines) -> AsyncGenerator[Line]:
         async with self._lease(model, body, answer) as runner:
             whole = with_defaults(asked, model)
+            await check_length(runner, model, (turn.text for turn in whole.messages))
             if body.debug_render_only:
                 yield answer.rendered(await runner.apply_template(whole), sum(pictures(m) for m in whole.messages))
                 return
-            async for piece in answer.of(runner.chat(whole)):
-                yield piece
+            async with aclosing(answer.of(runner.chat(whole))) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     # ── generate ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,22 +101,24 @@ class Generate:
     ) -> AsyncGenerator[Line]:
         async with self._lease(model, body, answer) as runner:
             asked = with_defaults(parts.chat, model)
+            await check_length(runner, model, (parts.prompt, parts.suffix))
             raw = parts.raw or not await asyncio.to_thread(has_template, model)
             prompt = parts.prompt if raw else await runner.apply_template(asked)
             if body.debug_render_only:
                 yield answer.rendered(prompt, len(parts.images))
                 return
             if body.context:
-                pieces = runner.complete(parts.completion(asked, [*body.context, *await runner.tokenize(prompt)]))
+                chunks = runner.complete(parts.completion(asked, [*body.context, *await runner.tokenize(prompt)]))
             elif raw:
-                pieces = runner.complete(parts.completion(asked, prompt))
+                chunks = runner.complete(parts.completion(asked, prompt))
             else:
-                pieces = runner.chat(asked)
-            async for piece in answer.of(pieces):
-                if piece.done and not body.raw:
-                    # What the next request may send back to go on from here.
-                    piece.context = [*(body.context or []), *await runner.tokenize(prompt + answer.text)]
-                yield piece
+                chunks = runner.chat(asked)
+            async with aclosing(answer.of(chunks)) as pieces:
+                async for piece in pieces:
+                    if piece.done and not body.raw:
+                        # What the next request may send back to go on from here.
+                        piece.context = [*(body.context or []), *await runner.tokenize(prompt + answer.text)]
+                    yield piece
 
     # ── embed ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,7 +140,7 @@ class Generate:
         asked = requests.load_options(body.options, embedding=True)
         async with self.state.engine.lease(model, asked, requests.keep_alive(body.keep_alive)) as runner:
             loaded = time.monotonic() - began
-            found = await embedded(runner, inputs, body.truncate is not False) if inputs else Embeddings([])
+            found = await embedded(runner, model, inputs, body.truncate is not False) if inputs else Embeddings([])
         vectors = [shortened(vector, body.dimensions) for vector in found.vectors]
         spent = nanoseconds(time.monotonic() - began)
         return EmbedAnswer(body.model or "", vectors, spent, nanoseconds(loaded), found.prompt_tokens)

@@ -111,7 +111,7 @@ class GenerateLines(Answering[GenerateAnswer]):
 
 
 def tool_calls(chunk: ChatChunk) -> tuple[str, list[WireToolCall] | None]:
-    """The text of a chunk and its calls. A call whose arguments are no JSON object was broken off, and is given as text."""
+    """The text of a chunk and its calls. A call whose arguments are no JSON object was cut off: it is given as text."""
     text = chunk.text
     calls: list[WireToolCall] = []
     for call in chunk.tool_calls:

@@ -89,13 +89,19 @@ def capabilities(model: Model) -> tuple[str, ...]:
     return of_files(model.weights[0], model.projector, model.template) if model.weights else model.config.capabilities
 
 
+# What models can do by the digests of their manifests, so that a request need not wait for a thread to be told.
+CHECKED: dict[str, tuple[str, ...]] = {}
+
+
 async def check(model: Model, asked: str, what: str, **needed: bool) -> None:
     """Returns where the model can do ``what`` and everything else that is needed; ``asked`` is its name as asked for.
 
     Raises:
         Unsupported: it cannot; in Ollama's words.
     """
-    able = await asyncio.to_thread(capabilities, model)
+    able = CHECKED.get(model.digest)
+    if able is None:
+        able = CHECKED[model.digest] = await asyncio.to_thread(capabilities, model)
     if "completion" not in able:
         raise Unsupported(f'"{asked}" does not support {what}')
     for name, need in needed.items():

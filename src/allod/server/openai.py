@@ -9,7 +9,7 @@ import asyncio
 import base64
 import struct
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -18,11 +18,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from allod.chat import ChatRequest
+from allod.engine import wire
 from allod.engine.defaults import with_defaults
 from allod.engine.http_runner import whole
 from allod.engine.options import LoadOptions
 from allod.engine.runner import Answer
-from allod.engine.wire import failure
 from allod.errors import BadRequest, EngineFailed
 from allod.models.store import Model
 from allod.server import ollama_requests as native
@@ -42,6 +42,7 @@ from allod.server.openai_wire import (
     ModelList,
     Sampled,
 )
+from allod.server.prompts import SHORT, check_length
 from allod.server.state import State
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -136,10 +137,13 @@ class Door:
     async def _answer(self, path: str, model: Model, body: Sampled, data: bytes) -> AsyncGenerator[Answer]:
         """The engine's answer to a request; one that is an error is raised."""
         load, seconds = native.load_options(body.options), native.keep_alive(body.keep_alive)
-        async with self.state.engine.lease(model, load, seconds) as runner, runner.forward(path, data) as answer:
-            if answer.status != 200:
-                raise failure(answer.status, await whole(answer.body, LARGEST_ERROR), str(model.name))
-            yield answer
+        async with self.state.engine.lease(model, load, seconds) as runner:
+            if len(data) > SHORT:
+                await check_length(runner, model, body.texts())
+            async with runner.forward(path, data) as answer:
+                if answer.status != 200:
+                    raise wire.failure(answer.status, await whole(answer.body, LARGEST_ERROR), str(model.name))
+                yield answer
 
     async def _fill(self, request: Request, model: Model, body: CompletionBody) -> ASGIApp:
         """A completion with a suffix, which llama.cpp does not take on this path."""
@@ -149,8 +153,11 @@ class Door:
         load, seconds = native.load_options(body.options), native.keep_alive(body.keep_alive)
 
         async def pieces() -> AsyncGenerator[bytes]:
-            async with self.state.engine.lease(model, load, seconds) as runner:
-                async for piece in answer.of(runner.complete(asked)):
+            async with (
+                self.state.engine.lease(model, load, seconds) as runner,
+                aclosing(answer.of(runner.complete(asked))) as found,
+            ):
+                async for piece in found:
                     yield piece
 
         async def only() -> bytes:
@@ -173,7 +180,7 @@ class Door:
 
     async def _embed(self, model: Model, body: EmbeddingsBody, inputs: list[str] | list[list[int]]) -> EmbeddingList:
         async with self.state.engine.lease(model, LoadOptions(embedding=True)) as runner:
-            found = await embedded(runner, inputs, truncate=True)
+            found = await embedded(runner, model, inputs, truncate=True)
         vectors = [shortened(vector, body.dimensions) for vector in found.vectors]
         entries = [
             Embedding(packed(vector) if body.encoding_format == "base64" else vector, index)
@@ -256,7 +263,7 @@ def function_name(tool: dict[str, Any]) -> str | None:
 
 def sampled(raw: dict[str, Any], body: Sampled) -> dict[str, Any]:
     """Without what is not the engine's; Ollama's ``options`` count where the request says nothing itself."""
-    options = {key: value for key, value in msgspec.to_builtins(native.options(body.options)).items() if value}
+    options = wire.options(native.options(body.options))
     kept = {key: value for key, value in raw.items() if key not in ("options", "keep_alive", "reasoning")}
     return options | kept
 

@@ -67,6 +67,10 @@ class Sampled(Struct, kw_only=True):
     options: dict[str, Any] | None = None
     keep_alive: float | str | None = None
 
+    def texts(self) -> list[str]:
+        """The texts that all go into one prompt."""
+        return []
+
 
 class ChatBody(Sampled, kw_only=True):
     """POST /v1/chat/completions."""
@@ -82,13 +86,22 @@ class ChatBody(Sampled, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: int | None = None
 
+    def texts(self) -> list[str]:
+        """The messages that are plain text."""
+        contents = (turn.get("content") for turn in self.messages or [])
+        return [content for content in contents if isinstance(content, str)]
+
 
 class CompletionBody(Sampled, kw_only=True):
     """POST /v1/completions."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] | None = None
+    prompt: str | list[Any] | None = None  # texts or tokens
     suffix: str | None = None
     logprobs: int | None = None
+
+    def texts(self) -> list[str]:
+        """The prompt, if there is one and it is text."""
+        return [self.prompt] if isinstance(self.prompt, str) else []
 
 
 class EmbeddingsBody(Struct):
