@@ -83,11 +83,13 @@ class Folded:
         if new.get("finish_reason"):
             choice["finish_reason"] = new["finish_reason"]
         if "text" in new:
+            choice.setdefault("logprobs", None)
             choice["text"] = choice.get("text", "") + (new["text"] or "")
         if "delta" in new:
             add_delta(choice.setdefault("message", {"role": "assistant", "content": ""}), new["delta"] or {})
         if new.get("logprobs"):
-            extend(choice.setdefault("logprobs", {}), new["logprobs"])
+            choice["logprobs"] = choice.get("logprobs") or {}
+            extend(choice["logprobs"], new["logprobs"])
 
     def result(self) -> Body:
         """The object."""
