@@ -32,7 +32,8 @@ p = xllamacpp.CommonParams()
 p.model.path = sys.argv[1]
 p.n_ctx, p.n_parallel = int(sys.argv[2]), int(sys.argv[3])
 p.cpuparams.n_threads = p.cpuparams_batch.n_threads = int(sys.argv[4])
-p.use_jinja, p.warmup, p.fit_params, p.ui, p.port, p.verbosity = True, False, False, False, 0, 2
+p.use_jinja, p.warmup, p.fit_params, p.ui, p.port, p.verbosity = True, False, False, False, 0, 1
+p.cache_ram_mib = 0
 server = xllamacpp.Server(p)
 
 def show(event):
@@ -84,7 +85,7 @@ from allod.models.store import Store
 
 async def main():
     home = Home.open()
-    async with Engine(home, Store(home.models)) as engine, engine.lease("smollm2:135m") as runner:
+    async with Engine(home, Store(home.models), slots=1) as engine, engine.lease("smollm2:135m") as runner:
         load = runner.load
         print(load.context * load.slots, load.slots, load.threads)
 

@@ -138,6 +138,15 @@ def test_thinking_comes_before_the_answer():
     assert printed(*chunks, thinking=False) == "Yes\n"
 
 
+def test_a_model_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch):
+    out = io.StringIO()
+    printer = Printer(stream=out)
+    printer.live = True
+    printer.add(ChatChunk(text="a\x1b]0;title\x07b\x9b31m\tc\n", thinking="\x1b[2J"))
+    assert not set(out.getvalue()) & {"\x1b", "\x07", "\x9b"}
+    assert "\tc\n" in out.getvalue()
+
+
 def test_an_answer_ends_with_one_newline():
     assert printed(ChatChunk(text="a\n")) == "a\n"
     assert printed() == ""

@@ -161,6 +161,16 @@ def test_a_model_nobody_has(allod: Allod, smollm2_home: Home, monkeypatch: pytes
     assert "Error: " in done.stderr and "Traceback" not in done.stderr and "smollm2:135m" in done.stderr
 
 
+def test_a_reader_that_goes_away_ends_it_quietly(tiny: str):
+    script = Path(sys.executable).with_name("allod")
+    line = f"{script} run {tiny} 'Count to 20.' --nowordwrap | head -c 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["/bin/bash", "-c", line], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True
+    )
+    assert done.stderr == ""
+    assert done.stdout[1:].strip() == "141"
+
+
 @pytest.mark.usefixtures("smollm2_home")
 def test_ctrl_c_in_an_answer_ends_with_130_and_leaves_no_worker():
     script = Path(sys.executable).with_name("allod")
@@ -249,6 +259,17 @@ def test_ctrl_c_stops_an_answer_and_twice_leaves(terminal: Terminal, tiny: str):
     child.expect(pexpect.EOF)
     child.wait()
     assert child.exitstatus == 0
+
+
+def test_a_conversation_that_outgrows_the_context_goes_on(terminal: Terminal, tiny: str):
+    child = terminal("run", tiny, "--num-ctx", "256")
+    prompt(child)
+    said = ""
+    ask(child, "/set parameter num_predict 8")
+    for turn in range(5):
+        said += ask(child, f"Turn {turn}. " + "Tell me about the sea and the ships. " * 6)
+    assert "Left out, as it no longer fits the context: Turn 0." in said
+    assert "Error" not in said
 
 
 def test_ctrl_d_leaves_and_takes_the_worker_along(terminal: Terminal):

@@ -6,9 +6,10 @@ Knows which module registers which command. Knows nothing of what commands do, n
 import importlib
 import os
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from allod import __version__
 from allod.cli import completion, failures
@@ -35,6 +36,17 @@ MODULES = {
 }
 
 
+class Group(typer.core.TyperGroup):
+    """The app's group. Typer itself would end quietly, but with 1, where the reader of a pipe went away."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise failures.ReaderGone from error
+
+
 def run(args: Sequence[str]) -> int:
     """Runs a command line (without the program's name); returns the exit code, errors already reported."""
     words, debug = failures.take_debug(args)
@@ -56,6 +68,7 @@ def build(modules: Iterable[str]) -> typer.Typer:
     """The app with the commands of these modules of allod.cli."""
     app = typer.Typer(
         name="allod",
+        cls=Group,
         help="Machine intelligence you hold outright: models, a code interpreter and a server, on your own machine.",
         epilog="`allod help COMMAND` says more about one. Guide: docs/cli.md",
         rich_markup_mode=None,  # Rich would cost 40 ms at every start that ends in help or a usage error

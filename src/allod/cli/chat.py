@@ -7,14 +7,17 @@
 The one-shot ``allod run`` and the REPL are both made of it. It knows nothing of reading input and of commands.
 """
 
+import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from msgspec import Struct, field
 
-from allod.chat import ChatRequest, Message, Options, Part
+from allod.chat import ChatChunk, ChatRequest, Message, Options, Part
 from allod.cli.printer import Printer, print_statistics
-from allod.errors import BadRequest
+from allod.errors import AllodError, BadRequest
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -120,15 +123,19 @@ class Chat:
         text = thinking = ""
         usage = None
         asked = Message("user", content)
-        stream = runner.chat(self.request(content))
+        stream = cast("AsyncGenerator[ChatChunk]", runner.chat(self.request(content)))
         try:
-            async for chunk in stream:
-                printer.add(chunk)
-                text += chunk.text
-                thinking += chunk.thinking
-                usage = chunk.usage or usage
-        finally:
+            async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    printer.add(chunk)
+                    text += chunk.text
+                    thinking += chunk.thinking
+                    usage = chunk.usage or usage
             printer.end()
+        except (asyncio.CancelledError, AllodError):  # what is said next begins on a line of its own
+            printer.end()
+            raise
+        finally:
             if text:
                 self.messages += [asked, Message("assistant", text, thinking)]
         if usage and self.settings.verbose:

@@ -18,6 +18,10 @@ BUG = 70  # EX_SOFTWARE of sysexits.h
 PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 
 
+class ReaderGone(Exception):
+    """Nobody reads our stdout any more."""
+
+
 def take_debug(args: Sequence[str]) -> tuple[list[str], bool]:
     """The arguments without ``--debug``, and whether tracebacks are wanted. What follows ``--`` is left alone."""
     end = list(args).index("--") if "--" in args else len(args)
@@ -29,7 +33,7 @@ def take_debug(args: Sequence[str]) -> tuple[list[str], bool]:
 def report(error: BaseException, debug: bool) -> int:
     """Says on stderr what went wrong; returns the exit code."""
     cause = innermost(error)
-    if isinstance(cause, BrokenPipeError):
+    if isinstance(cause, ReaderGone | BrokenPipeError):
         return PIPE
     if debug:
         traceback.print_exception(error, file=sys.stderr)

@@ -55,6 +55,8 @@ async def load(stack: AsyncExitStack, home: "Home", chat: "Chat") -> "Runner":
     """Takes the lease. While the engine's child starts, the store is asked what it knows of the model."""
 
     async def look() -> None:
+        for _ in range(3):  # the child is started before this thread gets busy
+            await asyncio.sleep(0)
         chat.model = found_here(home, chat.name)
 
     loading = asyncio.ensure_future(stack.enter_async_context(chat.lease()))

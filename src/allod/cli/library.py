@@ -90,10 +90,15 @@ class LocalLibrary:
 
     def find(self, name: str) -> "Model":
         """The model a name means, bare names by the catalogue's default tag. Raises ModelNotFound, BadName, Disk."""
-        from allod.models.catalogue import Catalogue
+        from allod.errors import ModelNotFound
         from allod.models.resolve import resolve
 
-        return resolve(name, self.store, Catalogue.load(self.home))
+        try:
+            return resolve(name, self.store)
+        except ModelNotFound:
+            from allod.models.catalogue import Catalogue
+
+            return resolve(name, self.store, Catalogue.load(self.home))
 
     def list(self) -> "list[Listed]":
         """All models; what cannot be read is named on stderr."""

@@ -8,6 +8,8 @@ from allod.chat import ChatChunk, Usage
 from allod.cli.wrap import Wrapper
 
 GREY, PLAIN = "\x1b[90m", "\x1b[0m"
+# What a model writes must not steer the terminal: no control characters but tab and newline.
+HARMLESS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 
 
 class Printer:
@@ -25,6 +27,8 @@ class Printer:
 
     def add(self, chunk: ChatChunk) -> None:
         """Writes a piece at once."""
+        if self.live:
+            chunk.text, chunk.thinking = chunk.text.translate(HARMLESS), chunk.thinking.translate(HARMLESS)
         if chunk.thinking and self.show_thinking:
             if not self.thinking:
                 self.thinking = True

@@ -16,7 +16,7 @@ from allod.cli import failures
 from allod.cli.commands import Commands
 from allod.cli.output import note
 from allod.cli.reader import Interrupted, Reader
-from allod.errors import AllodError
+from allod.errors import AllodError, PromptTooLong
 
 if TYPE_CHECKING:
     from allod.cli.chat import Chat
@@ -76,12 +76,20 @@ class Repl:
                 print("\x1b[K", end="", file=sys.stderr, flush=True)
 
     async def answer(self, text: str) -> None:
-        """One turn."""
+        """One turn. Of a conversation that has outgrown the context, the oldest turns are left out, which is said."""
         from allod.cli.run import answer
 
         began = time.monotonic()
         async with self.chat.lease() as runner:
-            await answer(self.chat, runner, text, began)
+            while True:
+                try:
+                    await answer(self.chat, runner, text, began)
+                    break
+                except PromptTooLong:
+                    if not self.chat.messages:
+                        raise
+                    note(f"Left out, as it no longer fits the context: {shortened(self.chat.messages[0].text)}")
+                    del self.chat.messages[:2]
         print()
 
     async def interruptible(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -100,3 +108,9 @@ class Repl:
         finally:
             loop.remove_signal_handler(signal.SIGINT)
         return None
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"
