@@ -10,7 +10,7 @@ from allod.home import Home
 from allod.models.store import Store
 
 MODELFILE = """
-FROM smollm2:135m
+FROM smollm2
 SYSTEM Answer in one word.
 PARAMETER temperature 0.1
 PARAMETER stop "END"
@@ -137,14 +137,15 @@ def test_a_modelfile_beside_its_weights(run: Run, tmp_path: Path, smollm2_path: 
     [
         (b"", "no FROM line"),
         (b"\x00\xff\xfe\x80", "not"),
-        (b"FROM nobody-has-it\n", "not found"),
+        (b"FROM nobody-has-it\n", "offline mode"),
         (b"FROM ./missing.gguf\n", "no such file"),
         (b"FROM x\nPARAMETER num_ctx " + b"9" * 300, "num_ctx"),
         (b"FROM x\nPARAMETER nonsense 1", "unknown parameter"),
         (b"FRM x\n", "command must be one of"),
     ],
 )
-def test_bad_modelfiles(run: Run, tmp_path: Path, content: bytes, said: str):
+def test_bad_modelfiles(run: Run, tmp_path: Path, content: bytes, said: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ALLOD_OFFLINE", "1")
     file = tmp_path / "Modelfile"
     file.write_bytes(content)
     code, _, err = run("create", "x", "-f", str(file))

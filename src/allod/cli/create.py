@@ -21,13 +21,21 @@ def create(
     file: Annotated[
         str,
         typer.Option(
-            "--file", "-f", help="The Modelfile; `-` reads it from stdin.  [default: Modelfile]", show_default=False
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="The Modelfile; `-` reads it from stdin.  [default: Modelfile]",
+            show_default=False,
         ),
     ] = "",
-    source: Annotated[str, typer.Option("--from", help="A GGUF file or a model, in place of a Modelfile.")] = "",
+    source: Annotated[
+        str, typer.Option("--from", metavar="SOURCE", help="A GGUF file or a model, in place of a Modelfile.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines.")] = False,
 ) -> None:
     """Make a model from a Modelfile or a GGUF file; files are linked, not copied, where the disk allows it."""
+    from msgspec.structs import replace
+
     from allod.cli.progress import show_steps
     from allod.home import Home
     from allod.models.create import create as build
@@ -38,7 +46,27 @@ def create(
     recipe, base = read_recipe(file, source)
     for warning in recipe.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
+    recipe = replace(recipe, sources=tuple(found_source(home, source, base, as_json) for source in recipe.sources))
     show_steps(build(Store(home.models), model, recipe, base), as_json=as_json)
+
+
+def found_source(home: "Home", source: str, base: Path, as_json: bool) -> str:
+    """A FROM as the store knows it: a path as it stands, a model by its full name, pulled if it is not here."""
+    import asyncio
+
+    from allod.cli.fetch import pull
+    from allod.cli.library import LocalLibrary
+    from allod.errors import ModelNotFound
+    from allod.models.create import local
+
+    if local(source, base) is not None:
+        return source
+    library = LocalLibrary(home)
+    try:
+        return str(library.find(source).name)
+    except ModelNotFound as missing:
+        asyncio.run(pull(home, source, missing, as_json=as_json))
+        return str(library.find(source).name)
 
 
 def read_recipe(file: str, source: str) -> "tuple[Modelfile, Path]":

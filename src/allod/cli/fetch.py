@@ -32,18 +32,20 @@ async def leased(home: "Home", chat: "Chat", insecure: bool = False) -> "AsyncGe
         try:
             runner = await load(stack, home, chat)
         except ModelNotFound as missing:
-            await pull(home, chat.name, insecure, missing)
+            await pull(home, chat.name, missing, insecure=insecure)
             runner = await load(stack, home, chat)
         yield runner
 
 
-async def pull(home: "Home", name: str, insecure: bool, missing: ModelNotFound) -> None:
+async def pull(
+    home: "Home", name: str, missing: ModelNotFound, *, insecure: bool = False, as_json: bool = False
+) -> None:
     """Pulls it with a bar. Where that cannot be, the nearest names are said, too: perhaps it was only misspelt."""
     from allod.cli.library import open_library
     from allod.cli.progress import show_pull
 
     try:
-        await show_pull(open_library(home).pull(name, insecure), name)
+        await show_pull(open_library(home).pull(name, insecure), name, as_json=as_json)
     except (Network, Refused) as error:
         hint = "Did you mean"
         if missing.remedy.startswith(hint) and hint not in error.remedy:

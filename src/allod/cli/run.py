@@ -25,19 +25,30 @@ def register(app: typer.Typer) -> None:
 def run(
     model: Annotated[str, typer.Argument(help="A model; fetched first if it is not here.", autocompletion=local_names)],
     prompt: Annotated[list[str] | None, typer.Argument(help="What to ask; none for a conversation.")] = None,
-    system: Annotated[str, typer.Option(help="The system message.", show_default=False)] = "",
+    system: Annotated[str, typer.Option(metavar="TEXT", help="The system message.", show_default=False)] = "",
     temperature: Annotated[float | None, typer.Option(help="How freely to choose words; 0: the likeliest.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes answers repeatable.")] = None,
-    num_ctx: Annotated[str, typer.Option(help="Tokens of context.", show_default=False)] = "",
+    num_ctx: Annotated[
+        str, typer.Option(metavar="TOKENS", help="How many tokens of context.", show_default=False)
+    ] = "",
     format_: Annotated[
-        str, typer.Option("--format", help="`json`, or a JSON Schema that the answer must follow.", show_default=False)
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="`json`, or a JSON Schema that the answer must follow.",
+            show_default=False,
+        ),
     ] = "",
     think: Annotated[
-        str, typer.Option(help="Think first: true, false, low, medium, high, max.", show_default=False)
+        str, typer.Option(metavar="LEVEL", help="Think first: true, false, low, medium, high, max.", show_default=False)
     ] = "",
     hide_thinking: Annotated[bool, typer.Option("--hidethinking", help="Do not show the thinking.")] = False,
     keep_alive: Annotated[
-        str, typer.Option("--keepalive", help="How long the model stays loaded: 5m, 1h, -1.", show_default=False)
+        str,
+        typer.Option(
+            "--keepalive", metavar="DURATION", help="How long the model stays loaded: 5m, 1h, -1.", show_default=False
+        ),
     ] = "",
     no_wrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines at words.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print timings after the answer.")] = False,
