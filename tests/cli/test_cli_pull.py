@@ -115,3 +115,10 @@ def test_run_pulls_what_is_missing(allod: Allod, registry: FileServer, home: Hom
     assert (done.returncode, done.stdout) == (0, '"hi"\n'), done.stderr
     assert "success" in done.stderr
     assert len(Store(home.models).list()) == 1
+
+
+def test_create_pulls_what_from_names(allod: Allod, registry: FileServer, home: Home):
+    done = allod("create", "mine", "-f", "-", input=f"FROM {name_at(registry)}\nSYSTEM Be brief.\n")
+    assert done.returncode == 0, done.stderr
+    assert Store(home.models).get("mine").system == "Be brief."
+    assert len(Store(home.models).list()) == 2
