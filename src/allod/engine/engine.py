@@ -66,9 +66,21 @@ class Waiter:
 
 
 class Engine:
-    """The models of one process. ``slots``: requests at once a model where neither request nor settings say."""
+    """The models of one process.
 
-    def __init__(self, home: Home, store: Store | None = None, *, slots: int = SLOTS) -> None:
+    Args:
+        slots: requests at once a model, where neither the request nor the settings say.
+        spare: a child that was started before there was an engine, for the first load.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store | None = None,
+        *,
+        slots: int = SLOTS,
+        spare: asyncio.Task[Child] | None = None,
+    ) -> None:
         self.home = home
         self.store = store or Store(home.models)
         self.settings = home.settings.engine
@@ -81,7 +93,7 @@ class Engine:
         self._files: dict[str, Files] = {}
         self._crashes: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=CRASHES))
         self._tasks: set[asyncio.Task[None]] = set()
-        self._spare: asyncio.Task[Child] | None = None
+        self._spare = spare
         self._closed = False
 
     async def __aenter__(self) -> Self:

@@ -88,8 +88,9 @@ class Folded:
         if "delta" in new:
             add_delta(choice.setdefault("message", {"role": "assistant", "content": ""}), new["delta"] or {})
         if new.get("logprobs"):
-            choice["logprobs"] = choice.get("logprobs") or {}
-            extend(choice["logprobs"], new["logprobs"])
+            known: Body = choice.get("logprobs") or {}
+            choice["logprobs"] = known
+            extend(known, new["logprobs"])
 
     def result(self) -> Body:
         """The object."""

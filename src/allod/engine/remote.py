@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from allod.engine.http_runner import HTTPRunner
 from allod.engine.options import LoadOptions
 from allod.engine.runner import Answer, Facts, Runner
-from allod.errors import AllodError, ModelNotFound, Network, NotFound, Unsupported
+from allod.errors import AllodError, BadSettings, ModelNotFound, Network, NotFound, Unsupported
 from allod.home import Home
 
 if TYPE_CHECKING:
@@ -160,18 +160,21 @@ def base_url(host: str) -> str:
     """The URL that ``host:port``, a bare host or a URL means, without a trailing ``/v1``.
 
     An address to listen on everywhere is met on loopback.
+
+    Raises:
+        BadSettings: it is none of these.
     """
-    url = host if "//" in host else f"http://{host}"
-    parts = urlsplit(url)
-    name = parts.hostname or "127.0.0.1"
+    try:
+        parts = urlsplit(host if "//" in host else f"http://{host}")
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        name = port = parts = None
+    if not parts or not name:
+        raise BadSettings(f"'{host[:80]}' is no host", "Write it as 127.0.0.1:11435 or https://example.com.")
     if name in ("0.0.0.0", "::"):
         name = "127.0.0.1"
     if ":" in name:
         name = f"[{name}]"
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
     port = port or (443 if parts.scheme == "https" else 80 if "//" in host else PORT)
     return f"{parts.scheme}://{name}:{port}{parts.path.rstrip('/').removesuffix('/v1')}"
 
@@ -197,9 +200,13 @@ async def connect(home: Home, slots: int = 1) -> "AsyncGenerator[Engine | Remote
             if not is_loopback(host) or await serves_models(remote):
                 yield remote
                 return
+    from allod.engine.child import Child
+
+    child = asyncio.create_task(Child.spawn(native=bool(home.settings.engine.binary)))
+    await asyncio.sleep(0)  # it starts, and imports its own while we import ours
     from allod.engine.engine import Engine
 
-    async with Engine(home, slots=slots) as engine:
+    async with Engine(home, slots=slots, spare=child) as engine:
         yield engine
 
 
