@@ -233,27 +233,22 @@ async def test_a_client_that_goes_away_frees_its_slot(
     assert (await post(http, "/api/chat", messages=HI, options=SURE))["done"]
 
 
-@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
-async def test_a_worker_killed_within_an_answer(live: Live, http: httpx.AsyncClient, path: str) -> None:
-    body = {"model": MODEL, "messages": LONG, "stream": True, "options": {"num_predict": 900}}
-    async with http.stream("POST", path, json=body) as answer:
+async def test_a_worker_killed_within_an_answer(live: Live, http: httpx.AsyncClient) -> None:
+    await post(http, "/api/generate", keep_alive=0)  # one worker less: three that crash in a minute are left dead
+    body = {"model": MODEL, "messages": LONG, "options": {"num_predict": 900}}
+    async with http.stream("POST", "/api/chat", json=body) as answer:
         received = b""
         killed = 0.0
         async for data in answer.aiter_bytes():
             received += data
-            if not killed and received.count(b"\n") > 6:
+            if not killed and received.count(b"\n") > 3:
                 for worker in live.workers:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         worker.kill()
                 killed = time.monotonic()
     assert killed
     assert time.monotonic() - killed < 1
-    if path == "/api/chat":
-        assert "error" in json.loads(received.splitlines()[-1])
-    else:
-        assert received.endswith(b"data: [DONE]\n\n")
-        error = json.loads(received.split(b"\n\n")[-3].removeprefix(b"data: "))["error"]
-        assert error["type"] == "api_error"
+    assert "was killed" in json.loads(received.splitlines()[-1])["error"]
     assert (await post(http, "/api/chat", messages=HI, options=SURE))["done"]
 
 
