@@ -147,6 +147,10 @@ def test_openai_completes(gpt: openai.OpenAI) -> None:
     assert answer.choices[0].text
     pieces = gpt.completions.create(model=MODEL, prompt="One, two,", max_tokens=4, temperature=0, stream=True)
     assert "".join(piece.choices[0].text for piece in pieces) == answer.choices[0].text
+    for stream in (True, False):
+        both = gpt.completions.create(model=MODEL, prompt=["One,", "A, B,"], max_tokens=3, stream=stream)
+        answers = list(both) if stream else [both]
+        assert {choice.index for answer in answers for choice in answer.choices} == {0, 1}
 
 
 def test_openai_embeds(gpt: openai.OpenAI) -> None:

@@ -291,6 +291,7 @@ async def test_refusals_in_ollamas_words(scripted: Scripted, path: str, body: An
         {"keep_alive": [1]},
         {"options": {"num_ctx": int("9" * 300)}},
         {"options": {"num_ctx": -1}},
+        {"options": {"num_thread": 100_000}},
         {"options": {"num_ctx": "many"}},
         {"options": {"seed": 10**30}},
         {"options": {"temperature": True}},

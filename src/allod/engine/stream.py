@@ -43,7 +43,7 @@ class Events:
         for line in lines:
             if line.startswith(b"data:"):
                 payload = line[5:].strip()
-                if payload != b"[DONE]":
+                if payload not in (b"[DONE]", b"null"):  # llama.cpp begins with a null where there are several prompts
                     yield payload
 
 

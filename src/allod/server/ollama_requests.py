@@ -19,6 +19,7 @@ from allod.server.ollama_wire import ChatBody, Generation, WireMessage, WireTool
 ROLES = ("system", "user", "assistant", "tool")
 THINK_LEVELS = ("low", "medium", "high", "max")
 
+LEAST_BATCH = 32  # tokens; llama.cpp's matrix kernels want no less, and abort on the smallest
 INT, FLOAT = (-(2**63), 2**63 - 1), (-1e30, 1e30)
 COUNT = (0, 2**31 - 1)
 # Ollama's name → (ours, least, most); integer or float by the type of the bounds.
@@ -38,8 +39,8 @@ SAMPLING: dict[str, tuple[str, tuple[float, float]]] = {
 }
 LOADING: dict[str, tuple[str, tuple[float, float]]] = {
     "num_ctx": ("context", COUNT),
-    "num_batch": ("batch", COUNT),
-    "num_thread": ("threads", COUNT),
+    "num_batch": ("batch", (0, 2**16)),
+    "num_thread": ("threads", (0, 1024)),
     "num_gpu": ("gpu_layers", (-1, 2**31 - 1)),
 }
 # Ollama takes these and does nothing with them either, or they choose what allod chooses by itself.
@@ -85,6 +86,8 @@ def load_options(given: Mapping[str, Any] | None, embedding: bool = False) -> Lo
         for key, (ours, bounds) in LOADING.items()
         if given and given.get(key) is not None
     }
+    if found.get("batch"):
+        found["batch"] = max(found["batch"], LEAST_BATCH)
     return LoadOptions(**found, embedding=embedding) if found or embedding else None
 
 

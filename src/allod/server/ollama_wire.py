@@ -28,7 +28,7 @@ class Native:
         elif isinstance(error, ModelNotFound) or not error.remedy:
             text = error.message
         else:
-            text = f"{error.message}. {error.remedy}"
+            text = f"{error.message.rstrip('.')}. {error.remedy}"
         return encode({"error": text})
 
     def late(self, error: AllodError) -> bytes:

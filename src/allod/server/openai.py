@@ -48,6 +48,7 @@ from allod.server.state import State
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 EVENT_END = b"\n\n"
 DONE = b"data: [DONE]\n\n"
+NULL = b"data: null\n\n"  # what llama.cpp begins with where there are several prompts; clients trip over it
 LARGEST_ANSWER = 256 * 2**20  # bytes of an answer that is not streamed
 LARGEST_ERROR = 2**20
 
@@ -83,6 +84,8 @@ class Door:
         raw, body = parsed(await read_body(request), ChatBody)
         if not body.messages:
             raise BadRequest("[] is too short - 'messages'")
+        if not 0 <= (body.top_logprobs or 0) <= 20:
+            raise BadRequest("top_logprobs must be between 0 and 20")
         model = await self.state.model(body.model or "")
         await check(model, body.model or "", "chat", tools=bool(body.tools))
         return await self._forward(request, CHAT, model, body, chat_body(raw, body))
@@ -123,8 +126,11 @@ class Door:
                         rest = piece
                         continue
                     piece, rest = piece[:end], piece[end:]
+                if piece.startswith(NULL):
+                    piece = piece[len(NULL) :]
                 last = piece
-                yield piece
+                if piece:
+                    yield piece
             if not last.endswith(DONE):
                 raise EngineFailed("the answer broke off", "Ask again.")
 
@@ -229,7 +235,7 @@ def chat_body(raw: dict[str, Any], body: ChatBody) -> dict[str, Any]:
         thinks = (
             {"enable_thinking": False} if effort == "none" else {"enable_thinking": True, "reasoning_effort": effort}
         )
-        raw["chat_template_kwargs"] = thinks | raw.get("chat_template_kwargs", {})
+        raw["chat_template_kwargs"] = thinks | (body.chat_template_kwargs or {})
     if isinstance(body.tool_choice, dict):
         # llama.cpp takes a choice by name for "auto", so that tool alone is offered.
         name = function_name(body.tool_choice)
@@ -248,7 +254,10 @@ def message(turn: dict[str, Any]) -> dict[str, Any]:
     for part in cast("list[Any]", content) if isinstance(content, list) else []:
         if not isinstance(part, dict):
             raise BadRequest("a part of a message's content is not an object")
-        for key, value in cast("dict[str, Any]", part).items():
+        fields = cast("dict[str, Any]", part)
+        if fields.get("type") == "text" and not isinstance(fields.get("text"), str):
+            raise BadRequest("a part of type text has no text")
+        for key, value in fields.items():
             source = cast("dict[str, Any]", value).get("url", "data:") if isinstance(value, dict) else value
             if (key.endswith("_url") or isinstance(value, dict)) and not str(source).startswith("data:"):
                 raise BadRequest(f"{key[:40]} must be a data: URL; nothing is fetched from elsewhere")

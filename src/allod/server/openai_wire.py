@@ -22,7 +22,7 @@ class OpenAI:
         kind = "api_error"
         if error.status < 500:
             kind = "not_found_error" if error.status == 404 else "invalid_request_error"
-        message = f"{error.message}. {error.remedy}" if error.remedy else error.message
+        message = f"{error.message.rstrip('.')}. {error.remedy}" if error.remedy else error.message
         return encode({"error": {"message": message, "type": kind, "param": None, "code": None}})
 
     def late(self, error: AllodError) -> bytes:
@@ -83,6 +83,7 @@ class ChatBody(Sampled, kw_only=True):
     response_format: dict[str, Any] | None = None
     reasoning: Reasoning | None = None
     reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
 
