@@ -67,12 +67,26 @@ class RemoteRunner(HTTPRunner):
     async def send(self, method: str, path: str, body: bytes = b"") -> AsyncGenerator[Answer]:
         import httpx
 
-        headers = {"content-type": "application/json"} if body else {}
         try:
-            async with self._http.stream(method, self.url + path, content=body or None, headers=headers) as response:
+            response = await self._sent(method, path, body)
+            try:
                 yield Answer(response.status_code, response.headers.get("content-type", ""), response.aiter_raw())
+            finally:
+                await response.aclose()
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise broken(error, self.url) from error
+
+    async def _sent(self, method: str, path: str, body: bytes) -> "httpx.Response":
+        """The answer's head. A connection kept open may just have been closed by the server: then it is sent again."""
+        import httpx
+
+        headers = {"content-type": "application/json"} if body else {}
+        request = self._http.build_request(method, self.url + path, content=body or None, headers=headers)
+        try:
+            return await self._http.send(request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            request = self._http.build_request(method, self.url + path, content=body or None, headers=headers)
+            return await self._http.send(request, stream=True)
 
     async def health(self) -> bool:
         """Whether it would answer now."""
