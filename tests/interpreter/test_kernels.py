@@ -12,12 +12,23 @@ import pytest
 
 from allod.errors import SandboxFailed
 from allod.home import Home
-from allod.interpreter.kernels import Kernel
+from allod.interpreter import fonts
+from allod.interpreter.kernels import Kernel, socket_folder
 from allod.interpreter.limits import Limits
 from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.workspace import Workspace
 
 pytestmark = pytest.mark.anyio
+make_fonts = fonts.make
+
+
+@pytest.fixture(autouse=True)
+def no_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a new home, in which each kernel would make the list of fonts beside what is tested."""
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(fonts, "make", nothing)
 
 
 @pytest.fixture
@@ -297,8 +308,10 @@ async def test_forked_workers_do_not_count_what_they_share(home: Home, folder: P
 
 async def test_fork_bomb_and_full_disk_end_the_kernel(home: Home, folder: Path) -> None:
     async with started(home, folder, Limits(processes=60, disk=50 << 20, file=20 << 20, memory=4 << 30)) as kernel:
-        bomb = await outputs(kernel, "import os, time\nfor _ in range(7): os.fork()\ntime.sleep(20)", stdin=False)
+        # A process that may start no more gets an error; where root may, the kernel is ended.
+        bomb = await outputs(kernel, "import os\nwhile True: os.fork()", stdin=False)
         assert any(isinstance(each, Failure) for each in bomb)
+        assert kernel._process is None or len(kernel._process.pids) <= 62
         code = "for i in range(40):\n    open(f'{i}.bin', 'wb').write(bytes(5 << 20))\nimport time; time.sleep(20)"
         assert (await failure(kernel, code)).name == "DiskLimit"
         found = await failure(kernel, "f = open('big.bin', 'wb'); f.truncate(30 << 20)")
@@ -355,7 +368,8 @@ async def test_a_killed_allod_takes_its_kernel_along(home: Home, folder: Path) -
 import asyncio, sys
 from pathlib import Path
 from allod.home import Home
-from allod.interpreter.kernels import Kernel
+from allod.interpreter import fonts
+from allod.interpreter.kernels import Kernel, socket_folder
 from allod.interpreter.workspace import Workspace
 async def main():
     async with Kernel.start(Workspace.create(Home.open(), Path({str(folder)!r}))) as kernel:
@@ -431,3 +445,49 @@ async def test_a_module_of_the_users_named_like_a_library_does_not_break_the_ker
     (folder / "mine.py").write_text("x = 5\n")
     async with started(home, folder) as kernel:
         assert await printed(kernel, "import mine; mine.x") == "5"
+
+
+async def test_a_huge_value_is_shown_short_and_a_huge_line_too(home: Home, folder: Path) -> None:
+    async with started(home, folder, Limits(shown=1000, kept=100_000)) as kernel:
+        found = await outputs(kernel, "'x' * 50_000_000")
+        assert sum(len(getattr(each, "text", "")) for each in found) < 1200
+        assert isinstance(found[0], Result)
+        assert len(found[0].data["text/plain"]) <= 500
+        assert len(await printed(kernel, "print('y' * 50_000_000)")) < 1300
+        assert await printed(kernel, "1 + 1") == "2"
+
+
+async def test_a_kernel_that_dies_between_runs_is_started_anew(home: Home, folder: Path) -> None:
+    async with started(home, folder) as kernel:
+        await printed(kernel, "import threading, os; threading.Timer(0.3, os._exit, [7]).start()")
+        with anyio.fail_after(5):
+            while not kernel._process.ended:
+                await anyio.sleep(0.05)
+        again = await outputs(kernel, "1 + 1")
+        assert isinstance(again[0], Notice)
+        assert again[1] == Result("2", {"text/plain": "2"})
+
+
+async def test_the_list_of_fonts_is_made_once(home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "make", make_fonts)
+    async with started(home, folder) as kernel:
+        assert await printed(kernel, "os.listdir('/run/home')") == "[]"
+        with anyio.fail_after(30):
+            while not (made := fonts.cache(home)) or not made.exists():
+                await anyio.sleep(0.05)
+    async with started(home, folder) as kernel:
+        code = "import matplotlib, os; [f.partition('-')[0] for f in os.listdir(matplotlib.get_configdir())]"
+        assert await printed(kernel, code) == "['fontlist']"
+
+
+async def test_sockets_of_killed_processes_are_cleared_away(
+    home: Home, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead, alive = tmp_path / "allod-kernel-999999999-x", tmp_path / f"allod-kernel-{os.getpid()}-x"
+    dead.mkdir()
+    alive.mkdir()
+    socket_folder()
+    assert not dead.exists()
+    assert alive.exists()

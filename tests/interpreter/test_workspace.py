@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from workspace_tools import shell, times_of, tree_of
 
-from allod.errors import BadRequest, Conflict, DiskFull, NotFound, ReadOnly
+from allod.errors import BadRequest, Conflict, DiskFull, NotFound, ReadOnly, SandboxFailed
 from allod.home import Home
-from allod.interpreter import jobs, transaction
+from allod.interpreter import jobs, places, transaction
 from allod.interpreter.undo import history
 from allod.interpreter.workspace import Workspace, undo
 
@@ -614,3 +614,29 @@ async def test_two_writers_wait_for_each_other(home: Home, folder: Path) -> None
     assert len(list(folder.glob("f*"))) == 1
     for workspace in workspaces:
         workspace.discard()
+
+
+async def test_layers_go_where_an_overlay_works(home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs_folder = home.folder("jobs")
+    real = places.complaint
+    monkeypatch.setattr(places, "complaint", lambda home, at: "no overlay" if at == jobs_folder else real(home, at))
+    workspace = Workspace.create(home, folder)
+    assert not workspace.layers.is_relative_to(jobs_folder)
+    assert workspace.layers.parent.stat().st_mode & 0o077 == 0
+    await shell(workspace, "echo x > x; rm -r deep; mkdir deep")
+    workspace.apply()
+    assert (folder / "x").exists()
+    layers = workspace.layers
+    workspace.discard()
+    assert not layers.exists()
+    assert undo(home, folder) is not None
+    monkeypatch.setattr(places, "complaint", lambda home, at: "bwrap: Can't mount overlay")
+    with pytest.raises(SandboxFailed, match="Can't mount overlay") as caught:
+        Workspace.create(home, folder)
+    assert "local disk" in caught.value.remedy
+
+
+def test_a_place_is_tried_for_real(home: Home, tmp_path: Path) -> None:
+    assert places.complaint(home, tmp_path) == ""
+    assert list(home.folder("overlay", "cache").iterdir())
+    assert not list(tmp_path.glob(".trial-*"))

@@ -15,8 +15,6 @@ import contextlib
 import fcntl
 import os
 import secrets
-import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -24,8 +22,8 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from allod.errors import Conflict, ReadOnly
-from allod.home import Home, make_folder
+from allod.errors import Conflict
+from allod.home import Home
 from allod.interpreter import transaction, tree
 from allod.interpreter.tree import Node
 
@@ -137,27 +135,6 @@ def note(folder: Path, hidden: tuple[Path, ...]) -> Seen:
                             below.append(path + b"/")
         level = below
     return Seen(nodes, True)
-
-
-def layer_places(home: Home, folder: Path) -> Iterator[Path]:
-    """Where the layers of a job over ``folder`` may lie, best first: never inside of the folder itself."""
-    places = [jobs_folder(home), Path("/var/tmp"), Path(tempfile.gettempdir())]
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        places.append(Path(runtime))
-    for place in places:
-        real = place.resolve()
-        if real.is_relative_to(folder):
-            continue
-        if place == places[0]:
-            yield place
-            continue
-        own = place / f"allod-{os.geteuid()}"
-        with contextlib.suppress(OSError, ReadOnly):
-            make_folder(own)
-            st = own.lstat()
-            if own.is_dir() and not own.is_symlink() and st.st_uid == os.geteuid():
-                own.chmod(0o700)
-                yield own
 
 
 def clear(path: Path) -> None:

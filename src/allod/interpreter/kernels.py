@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import msgspec
+import zmq
 
 from allod.errors import SandboxFailed
+from allod.interpreter import fonts
 from allod.interpreter.limits import Limits, memory_limit
 from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.run import Run, notice
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 INSIDE = "/run/allod"  # sockets and start-up code, as seen inside
 STARTED_WITHIN = 60.0  # seconds
+LARGEST_MESSAGE = 512 << 20  # bytes that the kernel may make this process take at once
 
 
 class Kernel:
@@ -55,6 +58,7 @@ class Kernel:
         self._client: AsyncKernelClient | None = None
         self._folder: Path | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._lost = ""  # why the last process ended; empty: it lives
         self._runs = 0
         self._run: Run | None = None
@@ -88,10 +92,7 @@ class Kernel:
     async def _start(self) -> None:
         from jupyter_client.asynchronous.client import AsyncKernelClient
 
-        runtime = os.environ.get("XDG_RUNTIME_DIR")
-        # Short, as a Unix socket's path may have 107 characters.
-        base = runtime if runtime and os.access(runtime, os.W_OK) and len(runtime) < 60 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="allod-", dir=base))
+        self._folder = socket_folder()
         ports = {f"{name}_port": n for n, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
         info: dict[str, Any] = {
             "transport": "ipc",
@@ -107,15 +108,17 @@ class Kernel:
             writable=((self._folder, f"{INSIDE}/ipc"),),
         )
         command = [sys.executable, "-s", f"{INSIDE}/inside/start.py", f"{INSIDE}/ipc/connection.json"]
-        env = environment() | {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept)}
+        env = environment() | {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept), "IPYTHONDIR": f"{INSIDE}/ipc/ipython"}
         process = await self.sandbox.spawn(view, command, env, self.limits)
         self._process = process
         await self._wait_ready(process)
         client = AsyncKernelClient()
+        client.context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         client.load_connection_info(info | {"ip": str(self._folder / "k")})  # pyright: ignore[reportArgumentType]
         client.start_channels(shell=True, iopub=True, stdin=True, hb=False, control=False)
         self._client = client
-        await self._handshake(client)
+        await self._handshake(client, process)
+        self._warming = asyncio.ensure_future(fonts.make(self.workspace.home, self.sandbox))
 
     async def _wait_ready(self, process: Process) -> None:
         assert process.bwrap.stdout is not None
@@ -132,17 +135,21 @@ class Kernel:
         await process.wait()
         raise SandboxFailed(f"the kernel did not start: {' '.join(said[-3:])}", "Run `allod doctor`.")
 
-    async def _handshake(self, client: "AsyncKernelClient") -> None:
+    async def _handshake(self, client: "AsyncKernelClient", process: Process) -> None:
         """Waits until the kernel's publications arrive: a subscription is not in force when it is made."""
-        async with asyncio.timeout(STARTED_WITHIN):
-            while True:
-                client.kernel_info()
-                with contextlib.suppress(Exception):
-                    await client.get_shell_msg(timeout=1)
-                if await client.iopub_channel.socket.poll(200):
-                    break
-            while await client.iopub_channel.socket.poll(0):
-                await client.get_iopub_msg(timeout=0)
+        published = client.iopub_channel.socket
+        tries = int(STARTED_WITHIN / 0.2)
+        for _ in range(tries):
+            client.kernel_info()
+            if await published.poll(200):
+                break
+            if process.ended:
+                raise SandboxFailed("the kernel ended as soon as it had started", "Run `allod doctor`.")
+        else:
+            raise SandboxFailed("the kernel does not answer", "Run `allod doctor`.")
+        for socket in (published, client.shell_channel.socket):
+            while await socket.poll(0):
+                await socket.recv_multipart()
 
     # ── running ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -153,6 +160,8 @@ class Kernel:
         """
         if self._run is not None:
             raise RuntimeError("one run at a time")
+        if self._process is not None and self._process.ended and self._starting is not None and not self._lost:
+            self._lost = "it ended between two runs"
         if self._lost:
             yield notice(self._lost)
             await self._reset()
@@ -191,12 +200,12 @@ class Kernel:
         await self._reset()
 
     async def _reset(self) -> None:
-        starting, self._starting = self._starting, None
-        if starting is not None and not starting.done():
-            starting.cancel()
-        if starting is not None:
-            with contextlib.suppress(Exception, asyncio.CancelledError):
-                await starting
+        for task in (self._starting, self._warming):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(Exception, asyncio.CancelledError):
+                    await task
+        self._starting = self._warming = None
         if self._process is not None:
             self._process.kill()
             await self._process.wait()
@@ -209,3 +218,17 @@ class Kernel:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
         self._lost = ""
+
+
+def socket_folder() -> Path:
+    """A new folder for a kernel's sockets, after clearing away those of processes that were killed.
+
+    Its path is short, as that of a Unix socket may have 107 characters.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    base = Path(runtime if os.access(runtime, os.W_OK) and len(runtime) < 60 else tempfile.gettempdir())
+    for old in base.glob("allod-kernel-*"):
+        pid = old.name.split("-")[2]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"allod-kernel-{os.getpid()}-", dir=base))

@@ -10,6 +10,7 @@ import os
 import resource
 from pathlib import Path
 
+import psutil
 from msgspec import Struct
 
 GB = 1 << 30
@@ -108,6 +109,10 @@ def shared_bytes(pid: int) -> int:
 def descendants(pid: int) -> list[int]:
     """``pid`` and every process below it, parents first."""
     found = [pid]
+    if not Path("/proc/thread-self/children").exists():  # a kernel without CONFIG_PROC_CHILDREN
+        with contextlib.suppress(psutil.Error):
+            found += [child.pid for child in psutil.Process(pid).children(recursive=True)]
+        return found
     for each in found:
         with contextlib.suppress(OSError, ValueError):
             for task in Path(f"/proc/{each}/task").iterdir():

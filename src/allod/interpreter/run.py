@@ -28,7 +28,8 @@ AGAIN_EVERY = 0.4  # seconds between interrupts of code that does not heed the f
 STOPPED_WITHIN = 1.8  # seconds from an interrupt to the kill
 IDLE_AFTER_REPLY = 2.0  # seconds to wait for publications that a flood may have dropped
 IDLE_CPU = 0.02  # processor seconds a second below which code counts as waiting
-LARGEST_PICTURE = 20 << 20
+LARGEST_PICTURE = 20 << 20  # characters, as base64
+LARGEST_FORM = 1 << 20  # of another form of a result, such as an HTML table
 LOST = "The kernel ended with it: all variables are lost, and the next run begins a new one."
 
 
@@ -150,10 +151,10 @@ class Run:
             with contextlib.suppress(ValueError):
                 yield Picture(base64.b64decode(png))
                 return
-        text = texts.get("text/plain", "")
-        now = self.spool.write(text + "\n")
-        if text:
-            yield Result(now.rstrip("\n"), texts)
+        text = texts.pop("text/plain", "")
+        now = self.spool.write(text + "\n").rstrip("\n") if text else ""
+        if now:
+            yield Result(now, {"text/plain": now} | {k: v for k, v in texts.items() if len(v) <= LARGEST_FORM})
 
     # ── limits and the end ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -206,6 +206,10 @@ class Sandbox:
             with contextlib.suppress(BrokenPipeError):
                 os.write(block_write, b"1")
             return process
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                bwrap.kill()
+            raise
         finally:
             os.close(block_write)
 
@@ -320,5 +324,8 @@ def remedy(said: str) -> str:
             "--security-opt seccomp=unconfined."
         )
     if "overlay" in said:
-        return "The disk that holds allod's data cannot hold an overlay. Set ALLOD_HOME to a folder on a local disk."
+        return (
+            "The disk of the folder or of allod's data cannot take part in an overlay. "
+            "Copy the folder to a local disk, or set ALLOD_HOME to a folder on one."
+        )
     return "Run `allod doctor`."

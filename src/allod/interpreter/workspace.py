@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 import msgspec
 
-from allod.errors import BadRequest, Conflict, NotFound, ReadOnly, SandboxFailed
+from allod.errors import BadRequest, Conflict, NotFound, ReadOnly
 from allod.home import Home
-from allod.interpreter import jobs, overlay, transaction, tree
+from allod.interpreter import fonts, jobs, overlay, places, transaction, tree
 from allod.interpreter.changes import Applied, Change, change, choose, listed, with_blocked, within
 from allod.interpreter.jobs import Job, Seen
 from allod.interpreter.overlay import Difference, printable
@@ -68,10 +68,7 @@ class Workspace:
     def _make(cls, home: Home, folder: Path, seen: Seen, began: int = 0) -> Self:
         name = jobs.new_id()
         path = jobs.jobs_folder(home) / name
-        place = next(jobs.layer_places(home, folder), None)
-        if place is None:
-            raise SandboxFailed("no place for the job's layers", "Set ALLOD_HOME to a folder on a local disk.")
-        layers = place / name / "layers"
+        layers = places.layers_for(home, folder, name)
         try:
             path.mkdir(mode=0o700)
             held = jobs.lock(path)
@@ -83,6 +80,7 @@ class Workspace:
             raise ReadOnly(
                 f"cannot make {error.filename}: {error.strerror}", "Check the disk's permissions."
             ) from error
+        fonts.give(home, layers / "home")
         job = Job(
             name,
             os.fsencode(folder),

@@ -64,6 +64,9 @@ def prepare(shell, load):
     """Sets up a new shell."""
     Shell.report = staticmethod(load("failure").report)
     shell.ask_exit = lambda: None
+    kernel = os.getpid()
+    # A fork that gets to the end of the code is no second kernel.
+    shell.events.register("post_run_cell", lambda _: None if os.getpid() == kernel else os._exit(0))
     for name in ("exit", "quit"):
         setattr(builtins, name, leave)
         shell.user_ns[name] = leave
@@ -90,10 +93,11 @@ def bound_output(shell):
         if not isinstance(string, str):
             raise TypeError(f"write() argument must be str, not {type(string).__name__}")
         size = len(string)
-        if written[0] >= OUTPUT_LIMIT:
-            written[0] += size
-            return size
+        room = OUTPUT_LIMIT - written[0]
         written[0] += size
+        if room <= 0:
+            return size
+        string = string[:room]
         now = time.monotonic()
         if now - taken[0] > 1:
             taken[:] = now, 0

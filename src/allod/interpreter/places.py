@@ -1,0 +1,83 @@
+"""Where the layers of a job may lie: a disk on which overlayfs can write.
+
+Not every disk is one (another overlay, as in a container; a network share; FAT), and not below the job's own folder, as
+a layer inside of what it lies over sees itself. So places are tried for real, once for each place and kernel.
+"""
+
+import hashlib
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from allod.errors import ReadOnly, SandboxFailed
+from allod.home import Home, make_folder
+from allod.interpreter import tree
+from allod.interpreter.sandbox import find_bwrap, remedy
+
+# What a layer must be able to hold: whiteouts, replaced folders, copied-up files.
+TRIAL = "rm a && rm -r d && mkdir d && test ! -e d/x && echo new > b && mv b c && test ! -e a"
+
+
+def layers_for(home: Home, folder: Path, name: str) -> Path:
+    """A new, empty place for the layers of the job ``name`` over ``folder``; not made yet.
+
+    Raises:
+        SandboxFailed: there is none; the message has bubblewrap's own words.
+    """
+    said = ""
+    for place in candidates(home, folder):
+        said = complaint(home, place)
+        if not said:
+            return place / name / "layers" if place.name == "jobs" else place / name
+    raise SandboxFailed(f"no disk here can hold the layers of a job: {said or 'none can be written'}", remedy(said))
+
+
+def candidates(home: Home, folder: Path) -> Iterator[Path]:
+    """Places outside of the folder, best first; each made, and nobody else's."""
+    jobs = home.folder("jobs")
+    if not jobs.resolve().is_relative_to(folder):
+        yield jobs
+    shared = [Path("/var/tmp"), Path(tempfile.gettempdir())]
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        shared.append(Path(runtime))
+    for place in shared:
+        own = place / f"allod-{os.geteuid()}"
+        if own.resolve().is_relative_to(folder):
+            continue
+        try:
+            make_folder(own)
+            if own.is_symlink() or own.lstat().st_uid != os.geteuid():
+                continue  # in a folder that all may write, somebody may have been there first
+            own.chmod(0o700)
+        except (OSError, ReadOnly):
+            continue
+        yield own
+
+
+def complaint(home: Home, place: Path) -> str:
+    """Why ``place`` cannot hold layers; empty where it can. Tried once, then remembered."""
+    where = hashlib.blake2b(f"{platform.release()} {place.stat().st_dev} {place}".encode(errors="replace"))
+    known = home.folder("overlay", "cache") / where.hexdigest()[:16]
+    if known.exists():
+        return ""
+    with tempfile.TemporaryDirectory(prefix=".trial-", dir=place, ignore_cleanup_errors=True) as made:
+        trial = Path(made)
+        for part in ("lower/d", "upper", "work"):
+            (trial / part).mkdir(parents=True)
+        (trial / "lower" / "a").touch()
+        (trial / "lower" / "d" / "x").touch()
+        argv = [str(find_bwrap()), "--unshare-all", "--unshare-user", "--ro-bind", "/", "/"]
+        argv += ["--overlay-src", made + "/lower", "--overlay", made + "/upper", made + "/work", made + "/lower"]
+        argv += ["--chdir", made + "/lower", "/bin/sh", "-c", TRIAL]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=20, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        tree.remove_tree(trial / "work")
+    if done.returncode:
+        return done.stderr.strip() or "an overlay there does not work"
+    known.touch()
+    return ""
