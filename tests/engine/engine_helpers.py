@@ -1,5 +1,7 @@
 """What the tests of the engine share: small loads, questions with steady answers, a look at processes."""
 
+import random
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -38,3 +40,26 @@ def alive(pid: int) -> bool:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
+
+
+def lora(path: Path, seed: int) -> Path:
+    """A random LoRA adapter for SmolLM2-135M, strong enough to change every answer (GGUF, rank 4, one layer)."""
+    rank, width, inner = 4, 576, 1536
+    numbers = random.Random(seed)
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    strings = {"general.architecture": "llama", "general.type": "adapter", "adapter.type": "lora"}
+    head = b"".join(text(key) + struct.pack("<I", 8) + text(value) for key, value in strings.items())
+    head += text("adapter.lora.alpha") + struct.pack("<If", 6, 32.0)
+    shapes = {"blk.12.ffn_down.weight.lora_a": (inner, rank), "blk.12.ffn_down.weight.lora_b": (rank, width)}
+    body = b""
+    for name, shape in shapes.items():
+        head += text(name) + struct.pack("<IQQIQ", 2, *shape, 0, len(body))
+        count = shape[0] * shape[1]
+        body += struct.pack(f"<{count}f", *(numbers.gauss(0, 0.15) for _ in range(count)))
+        body += b"\0" * (-len(body) % 32)
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(strings) + 1) + head
+    path.write_bytes(head + b"\0" * (-len(head) % 32) + body)
+    return path
