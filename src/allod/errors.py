@@ -21,6 +21,7 @@
     │   └── ReadOnly               507  1
     ├── TooLarge                   500  1   a model does not fit in memory; carries the sum
     ├── Busy                       503  1   queue full; carries retry_after
+    ├── Stopping                   503  1   the server ends before the answer did
     ├── EngineFailed               500  1   a runner could not start
     │   └── RunnerCrashed          500  1   a runner died during a request
     ├── SandboxFailed              500  1   code cannot be run safely here
@@ -151,6 +152,12 @@ class Busy(AllodError):
     def __init__(self, message: str, remedy: str = "", retry_after: int = 5) -> None:
         super().__init__(message, remedy)
         self.retry_after = retry_after
+
+
+class Stopping(AllodError):
+    """The server ends before the answer did."""
+
+    status = 503
 
 
 class EngineFailed(AllodError):

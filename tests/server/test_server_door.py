@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from allod.errors import BadRequest, BodyTooLarge, Busy, EngineFailed
+from allod.errors import BadRequest, BodyTooLarge, Busy, EngineFailed, Stopping
 from allod.server.door import Endpoint, Json, Stream, attended, decode, read, read_body
 from allod.server.ollama_wire import NATIVE, ChatBody
 from allod.server.openai_wire import OPENAI
@@ -201,5 +201,25 @@ async def test_a_server_that_stops_cancels_what_runs() -> None:
     running = asyncio.create_task(attended(request, work()))
     await started.wait()
     running.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(Stopping):
         await running
+
+
+async def test_a_server_that_stops_ends_its_streams() -> None:
+    cleaned = asyncio.Event()
+
+    async def chunks() -> AsyncGenerator[bytes]:
+        try:
+            yield b'{"a":1}\n'
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    connection = Connection()
+    running = asyncio.create_task(connection.run(Stream(NATIVE, chunks())))
+    await connection.got_some.wait()
+    running.cancel()
+    await running
+    assert cleaned.is_set()
+    assert connection.body == b'{"a":1}\n{"error":"the server is being stopped. Ask again when it is back."}\n'
+    assert not connection.sent[-1].get("more_body")

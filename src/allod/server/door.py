@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from allod.errors import AllodError, BadRequest, BodyTooLarge, Busy, Cancelled
+from allod.errors import AllodError, BadRequest, BodyTooLarge, Busy, Cancelled, Stopping
 
 MAX_BODY = 256 * 2**20  # bytes of a JSON request; pictures in base64 are the largest that make sense
 
@@ -81,37 +81,35 @@ class Stream:
     def __init__(self, shape: Shape, chunks: AsyncGenerator[bytes]) -> None:
         self.shape = shape
         self.chunks = chunks
+        self.started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the chunks as they come; an error before the first has its own status, a later one ends the stream."""
         try:
-            await while_connected(receive, self._send(scope, receive, send))
+            await while_connected(receive, self._send(send))
         except Cancelled:
-            pass  # nobody is there to be told
-
-    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-        start = {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [(b"content-type", self.shape.stream_type.encode()), (b"cache-control", b"no-cache")],
-        }
-        try:
-            async with aclosing(self.chunks) as chunks:
-                async for chunk in chunks:
-                    if not started:
-                        await send(start)
-                        started = True
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            return  # nobody is there to be told
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             known = understood(error)
-            if not started:
+            if not self.started:
                 await refusal(self.shape, known)(scope, receive, send)
                 return
             await send({"type": "http.response.body", "body": self.shape.late(known), "more_body": True})
-        if not started:
-            await send(start)
         await send({"type": "http.response.body", "body": b""})
+
+    async def _send(self, send: Send) -> None:
+        """Headers with the first chunk, then the others."""
+        kind = self.shape.stream_type.encode()
+        headers = [(b"content-type", kind), (b"cache-control", b"no-cache")]
+        start = {"type": "http.response.start", "status": 200, "headers": headers}
+        async with aclosing(self.chunks) as chunks:
+            async for chunk in chunks:
+                if not self.started:
+                    await send(start)
+                    self.started = True
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if not self.started:
+            await send(start)
 
 
 async def attended(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -119,6 +117,7 @@ async def attended(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         Cancelled: it went; nobody will read the answer.
+        Stopping: the server is being stopped.
     """
     return await while_connected(request.receive, work)
 
@@ -138,7 +137,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         if watcher.done():
             raise Cancelled("request canceled") from None
-        raise  # the server is being stopped
+        raise Stopping("the server is being stopped", "Ask again when it is back.") from None
     finally:
         watcher.cancel()
 
