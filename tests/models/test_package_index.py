@@ -119,9 +119,12 @@ def test_servers_without_ranges(home: Home, server: IndexServer, index: PackageI
     assert (tmp_path / "partial").read_bytes() == DATA
 
 
+@pytest.mark.parametrize("head", [200, 405])
 def test_sizes_that_the_index_does_not_tell(
-    home: Home, server: IndexServer, index: PackageIndex, tmp_path: Path
+    home: Home, server: IndexServer, index: PackageIndex, tmp_path: Path, head: int
 ) -> None:
+    if head != 200:
+        server.faults.append(Fault(method="HEAD", status=head))
     for files in server.projects.values():
         for file in files:
             del file["size"]

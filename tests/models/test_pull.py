@@ -450,8 +450,9 @@ asyncio.run(main())
 """
 
 
-def test_a_killed_pull_goes_on(home: Home, index: IndexServer) -> None:
-    catalogue(home, INDEX_PLACE)
+def test_a_killed_pull_goes_on(home: Home, index: IndexServer, hub: HubServer) -> None:
+    catalogue(home, HUB_PLACE, INDEX_PLACE)
+    hub.httpd.server_close()  # tried first each time, and takes nothing away from the place that works
     index.gate_at = 9_500_000
     child = subprocess.Popen([sys.executable, "-c", CHILD])
     assert index.held.wait(30)

@@ -16,7 +16,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -281,23 +281,46 @@ class Answer:
         """
         if self._left == 0:
             return b""
-        try:
+        with self._breaks():
             data = self._response.read1(size if self._left is None else min(size, self._left))
+        self._came(len(data))
+        return data
+
+    def read_into(self, buffer: memoryview) -> int:
+        """`read` without a copy: fills the start of ``buffer`` with what has come; 0 at the end of the body."""
+        if self._left is None:
+            data = self.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+        if self._left == 0:
+            return 0
+        with self._breaks():
+            count = self._response.fp.readinto1(buffer[: self._left])
+        self._came(count)
+        return count
+
+    @contextlib.contextmanager
+    def _breaks(self) -> Generator[None]:
+        """Tells in allod's errors what goes wrong while reading."""
+        try:
+            yield
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             # AttributeError: http.client, reading chunks of a connection that was closed under it.
             if self.door.stopped:
                 raise Cancelled("the transfer was stopped") from error
             raise broken(self._place[1], error) from error
+
+    def _came(self, count: int) -> None:
+        """Counts bytes of the body; none before its end is a break. Raises Unreachable, Cancelled."""
         if self._left is not None:
-            self._left -= len(data)
-        elif not data:
+            self._left -= count
+        elif not count:
             self._left = 0
-        if not data and self._left:
+        if not count and self._left:
             if self.door.stopped:
                 raise Cancelled("the transfer was stopped")
             raise Unreachable(f"{self._place[1]} broke off {self._left} bytes before the end")
-        self._entry.add("received", len(data))
-        return data
+        self._entry.add("received", count)
 
     def body(self, limit: int) -> bytes:
         """The whole body.

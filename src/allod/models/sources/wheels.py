@@ -50,12 +50,16 @@ class RemoteFile(io.RawIOBase):
         self.fetch(max(0, self.size - BLOCK), self.size)
 
     def ask_size(self) -> int:
-        """The file's size, by its server. Raises Network."""
+        """The file's size, by its server: of a HEAD, or of a range where that is not answered. Raises Network."""
         with self.door.open(self.url, self.headers, "HEAD") as answer:
             length = answer.header("content-length")
-        if answer.status != 200 or not length.isdigit():
-            raise Network(f"{origin(self.url)[1]} does not say how large {self.url} is ({answer.status})")
-        return int(length)
+            if answer.status == 200 and length.isdigit():
+                return int(length)
+        with self.door.open(self.url, {**self.headers, "Range": "bytes=0-0"}) as answer:
+            found = CONTENT_RANGE.fullmatch(answer.header("content-range").strip())
+            if answer.status == 206 and found and found[3] != "*":
+                return int(found[3])
+        raise Network(f"{origin(self.url)[1]} does not say how large {self.url} is ({answer.status})")
 
     def fetch(self, first: int, end: int) -> None:
         """Gets a range. Raises Network, Unreachable."""

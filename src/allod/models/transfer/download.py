@@ -111,7 +111,7 @@ def key_of(digest: str) -> bytes:
 
 
 def lay_out(plan: Plan, partial: Path, target: Space, run: Run, files: ExitStack) -> list[Part]:
-    """The plan's segments in their places; those to be inflated with their spools. Other plans' spools are removed."""
+    """The plan's segments in their places; those to be inflated with their spools."""
     parts: list[Part] = []
     at = 0
     for segment in plan.segments:
@@ -122,10 +122,6 @@ def lay_out(plan: Plan, partial: Path, target: Space, run: Run, files: ExitStack
         else:
             parts.append(Part(segment, at, None))
         at += segment.size
-    used = {part.spool.path for part in parts if part.spool}
-    for path in partial.parent.glob(f"{partial.name}.raw-*"):
-        if path.suffix != ".journal" and path not in used:
-            remove(path)
     return parts
 
 

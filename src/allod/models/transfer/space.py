@@ -5,7 +5,6 @@
 
 import os
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,7 @@ from typing import Self
 
 from allod.errors import Cancelled
 from allod.models.disk import disk_error
-from allod.models.transfer.journal import Journal
+from allod.models.transfer.journal import Journal, sample
 from allod.models.transfer.plan import PIECE
 
 
@@ -173,7 +172,7 @@ class Space:
     def note(self, journal: Journal, start: int, data: memoryview) -> None:
         """Records a stretch that is written."""
         try:
-            journal.add(start, len(data), zlib.crc32(data))
+            journal.add(start, len(data), sample(data))
         except OSError as error:
             raise disk_error(error, "write", journal_of(self.path)) from error
 
@@ -185,10 +184,10 @@ class Space:
             Torn: the disk does not hold what the journal says.
         """
         while start < end:
-            begin, length, crc = self.await_stretch(start)
+            begin, length, mark = self.await_stretch(start)
             last = min(begin + length, end)
             buffer = self._held.get(begin)
-            data = memoryview(buffer) if buffer is not None else memoryview(self.read_back(begin, length, crc))
+            data = memoryview(buffer) if buffer is not None else memoryview(self.read_back(begin, length, mark))
             yield data[start - begin : last - begin]
             if buffer is not None and last == begin + length:
                 data.release()
@@ -208,22 +207,22 @@ class Space:
                     self.run.check()
                     self.run.changed.wait(1.0)
 
-    def read_back(self, start: int, length: int, crc: int) -> bytes:
+    def read_back(self, start: int, length: int, mark: int) -> bytes:
         """A stretch from the disk. Raises Torn."""
         try:
             data = os.pread(self._file, length, start)
         except OSError as error:
             raise disk_error(error, "read", self.path) from error
-        if len(data) != length or zlib.crc32(data) != crc:
+        if len(data) != length or sample(data) != mark:
             raise Torn(f"{self.path} at {start}")
         self.reread += length
         return data
 
     def sweep(self) -> None:
         """Drops the record of every stretch that the disk does not hold."""
-        for start, length, crc in self.journal.stretches():
+        for start, length, mark in self.journal.stretches():
             try:
-                self.read_back(start, length, crc)
+                self.read_back(start, length, mark)
             except Torn:
                 self.journal.drop(start)
 

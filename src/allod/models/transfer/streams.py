@@ -17,7 +17,7 @@ from allod.models.transfer.check import Check, Part
 from allod.models.transfer.plan import Plan, Tuning
 from allod.models.transfer.space import Run, Space
 
-CHUNK = 256 << 10  # bytes a read
+CHUNK = 512 << 10  # bytes a read at most
 HEADWAY = 256 << 10  # bytes that make a try count as one that got somewhere
 ENDING = 2.0  # seconds
 CRAWL = 64  # bytes a second; less is as good as a stall
@@ -280,15 +280,15 @@ class Streams:
         """Reads what is missing of a piece. Raises Retry where it stays short, Unreachable, Cancelled."""
         if piece.buffer is None:
             piece.buffer = self.run.buffer()
+        room = memoryview(piece.buffer)[: piece.length]
         since, mark = time.monotonic(), piece.got
         while piece.got < piece.length:
-            data = answer.read(min(CHUNK, piece.length - piece.got))
-            if not data:
+            count = answer.read_into(room[piece.got : piece.got + CHUNK])
+            if not count:
                 raise Retry(f"{origin(answer.url)[1]} sent {piece.got} of {piece.length} bytes")
-            piece.buffer[piece.got : piece.got + len(data)] = data
-            piece.got += len(data)
+            piece.got += count
             with self.run.changed:
-                self.completed += len(data) * piece.share
+                self.completed += count * piece.share
             self.run.check()
             now = time.monotonic()
             if now - since > self.tuning.stall:
