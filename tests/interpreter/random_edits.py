@@ -34,7 +34,7 @@ def clear(path):
 
 for _ in range(25):
     path = Path(dice.choice(names))
-    act = dice.randrange(7)
+    act = dice.randrange(8)
     try:
         if act == 0:
             clear(path)
@@ -46,7 +46,11 @@ for _ in range(25):
             clear(path)
             path.symlink_to(dice.choice(["a.txt", "n1", "nowhere"]))
         elif act == 4:
-            shutil.move(path, dice.choice(names))
+            path.rename(dice.choice(names))
+        elif act == 7:
+            copy = Path(dice.choice(names))
+            if path.is_dir() and not any(x.resolve().is_relative_to(path.resolve()) for x in (copy, copy.parent)):
+                shutil.copytree(path, copy, symlinks=True, dirs_exist_ok=True)
         elif act == 5:
             if not path.is_symlink():
                 path.chmod(dice.choice([0o600, 0o644, 0o755, 0o700]) | (0o700 if path.is_dir() else 0))
@@ -54,7 +58,7 @@ for _ in range(25):
             clear(path)
             path.mkdir(parents=True)
             (path / "fresh").write_text("fresh")
-    except OSError:
+    except (OSError, shutil.Error, RuntimeError):
         pass
 
 lines = []

@@ -135,6 +135,13 @@ async def test_apply_and_undo_are_exact(workspace: Workspace, home: Home, folder
     assert undo(home, folder) is None
 
 
+async def test_a_replaced_folder_hides_all_that_was_below(workspace: Workspace, folder: Path) -> None:
+    await shell(workspace, "rm -r deep; mkdir -p deep/er; echo new > deep/er/new")
+    assert kinds(workspace) == {"deep/c.txt": "deleted", "deep/er/d.txt": "deleted", "deep/er/new": "created"}
+    workspace.apply()
+    assert sorted(path.name for path in (folder / "deep").rglob("*")) == ["er", "new"]
+
+
 async def test_apply_some(workspace: Workspace, home: Home, folder: Path) -> None:
     await shell(workspace, "mkdir -p out/sub; echo 1 > out/sub/1; echo 2 > out/2; echo 3 > 3; rm -r deep")
     with pytest.raises(NotFound, match="nope"):

@@ -51,9 +51,14 @@ class Reader:
                 "Discard it, or have it pack its results into fewer files.",
             )
 
-    def walk(self, upper: int, lower: int | None, at: bytes, depth: int = 0) -> Iterator[Difference]:
-        """Everything that differs in one folder of the upper layer. ``lower`` is None where there is none below."""
-        opaque = lower is None or is_opaque(upper)
+    def walk(
+        self, upper: int, lower: int | None, at: bytes, depth: int = 0, opaque: bool = False
+    ) -> Iterator[Difference]:
+        """Everything that differs in one folder of the upper layer.
+
+        ``lower`` is the folder at the same path below, None where there is none; ``opaque``: a folder above hides it.
+        """
+        opaque = opaque or is_opaque(upper)
         uppers = tree.names(upper)
         for name in uppers:
             self.seen()
@@ -62,7 +67,7 @@ class Reader:
             if after is None:
                 continue
             if after.kind == "folder":
-                yield from self.folder_in(upper, lower, name, path, before, after, depth)
+                yield from self.folder_in(upper, lower, name, path, before, after, depth, opaque)
                 continue
             if after.whiteout:
                 after = None
@@ -80,7 +85,15 @@ class Reader:
                 yield from self.gone(lower, name, at + name, depth)
 
     def folder_in(
-        self, upper: int, lower: int | None, name: bytes, path: bytes, before: Node | None, after: Node, depth: int
+        self,
+        upper: int,
+        lower: int | None,
+        name: bytes,
+        path: bytes,
+        before: Node | None,
+        after: Node,
+        depth: int,
+        opaque: bool,
     ) -> Iterator[Difference]:
         """A folder of the upper layer: new, put in the place of a file, or merged with the one below."""
         merged = before is not None and before.kind == "folder"
@@ -93,7 +106,7 @@ class Reader:
             with contextlib.ExitStack() as stack:
                 up = stack.enter_context(tree.opened(name, upper))
                 low = stack.enter_context(tree.opened(name, lower)) if merged else None
-                yield from self.walk(up, low, path + b"/", depth + 1)
+                yield from self.walk(up, low, path + b"/", depth + 1, opaque)
         except PermissionError:
             yield Difference(path, before, after, "its mode lets nobody read it")
 
