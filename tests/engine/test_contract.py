@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 
 import httpx
@@ -213,6 +214,16 @@ async def test_a_prompt_that_is_too_long(runner: Runner, words: int) -> None:
         await answered(runner.chat(ask("word " * words)))
     assert "1024" in caught.value.message
     assert (await answered(runner.chat(ask("Hi"))))[0]
+
+
+async def test_a_prompt_of_50_mb_is_refused_at_once(runner: Runner) -> None:
+    prompt = "word " * 10_000_000
+    began = time.monotonic()
+    with pytest.raises(PromptTooLong):
+        await answered(runner.chat(ask(prompt)))
+    with pytest.raises(PromptTooLong):
+        await answered(runner.complete(CompletionRequest(prompt)))
+    assert time.monotonic() - began < 2
 
 
 async def test_what_cannot_be_json_is_refused(runner: Runner) -> None:

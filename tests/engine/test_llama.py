@@ -17,7 +17,7 @@ from engine_helpers import alive, answered, ask, small_load
 from allod.chat import ChatRequest, CompletionRequest, Message, Options
 from allod.engine.child import WORKER
 from allod.engine.llama import LlamaRunner
-from allod.errors import BadRequest, EngineFailed, RunnerCrashed, Unsupported
+from allod.errors import BadRequest, EngineFailed, PromptTooLong, RunnerCrashed, Unsupported
 
 pytestmark = pytest.mark.anyio
 
@@ -263,6 +263,25 @@ async def test_an_id_outside_the_vocabulary(smollm2: LlamaRunner) -> None:
         await smollm2.detokenize([10**9])
     with pytest.raises(BadRequest):
         await answered(smollm2.complete(CompletionRequest([10**9], Options(max_tokens=1))))
+
+
+async def test_a_forwarded_body_of_50_mb_is_refused_at_once(smollm2: LlamaRunner) -> None:
+    for content in ("word " * 10_000_000, [{"type": "text", "text": "word " * 10_000_000}]):
+        body = json.dumps({"messages": [{"role": "user", "content": content}], "stream": True}).encode()
+        began = time.monotonic()
+        with pytest.raises(PromptTooLong):
+            async with smollm2.forward("/v1/chat/completions", body):
+                pass
+        assert time.monotonic() - began < 2
+    async with smollm2.forward("/v1/chat/completions", b"[" * 10_000_000) as answer:
+        assert answer.status == 400
+
+
+async def test_a_large_picture_is_no_long_text(smollm2: LlamaRunner) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 5_000_000}}
+    body = json.dumps({"messages": [{"role": "user", "content": [picture]}]}).encode()
+    async with smollm2.forward("/v1/chat/completions", body) as answer:
+        assert answer.status == 500 and b"image input is not supported" in b"".join([d async for d in answer.body])
 
 
 async def test_adapters_that_it_does_not_have(smollm2: LlamaRunner) -> None:

@@ -15,14 +15,11 @@ import sys
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 
 from allod.errors import EngineFailed, RunnerCrashed
-
-if TYPE_CHECKING:
-    from allod.engine.llama_worker import Parameters
 
 WORKER = Path(__file__).with_name("llama_worker.py")
 LOG_LINES = 100
@@ -70,8 +67,8 @@ class Child:
             ) from error
         return cls(process)
 
-    async def load(self, parameters: "Parameters") -> None:
-        """Says what to load and waits for the address.
+    async def load(self, parameters: dict[str, Any]) -> None:
+        """Says what to load (``llama_worker.Parameters``) and waits for the address.
 
         Raises:
             EngineFailed: it ended instead; the message carries its last words.

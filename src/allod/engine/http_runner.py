@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings, ImagePart
 from allod.engine.runner import Answer, Facts
 from allod.engine.stream import ChatReader, Events, Reader
-from allod.engine.wire import chat_body, failure, options
+from allod.engine.wire import chat_body, check_length, failure, options
 from allod.errors import AllodError, BadRequest, EngineFailed, Unsupported
 
 REPLY_LIMIT = 1024 * 1024 * 1024  # bytes of a reply that is read whole
@@ -109,6 +109,7 @@ class HTTPRunner(ABC):
             for part in m.content
         ):
             raise Unsupported(f"'{self.facts.model}' cannot see pictures", "Use a model with vision.")
+        check_length("".join(m.text for m in request.messages), self.facts.context)
         body = self._more(chat_body(request), request)
         reader = ChatReader(request.top_logprobs, self.facts.model)
         async with aclosing(self._answer("/v1/chat/completions", body, reader)) as chunks:
@@ -119,6 +120,7 @@ class HTTPRunner(ABC):
         """Continues raw text or tokens; no template is applied."""
         if request.images:
             raise Unsupported("pictures in a raw prompt are not part of this server's API", "Send them with chat.")
+        check_length(request.prompt, self.facts.context)
         body = options(request.options) | {"prompt": request.prompt}
         if request.suffix:
             body["suffix"] = request.suffix
@@ -151,6 +153,8 @@ class HTTPRunner(ABC):
         """One vector an input, in one pass."""
         if not inputs:
             return Embeddings([])
+        for text in inputs:
+            check_length(text, self.facts.context)
         async with self._turn():
             reply = await self.ask("/v1/embeddings", {"model": self.facts.model, "input": inputs}, Vectors)
         if sorted(v.index for v in reply.data) != list(range(len(inputs))):

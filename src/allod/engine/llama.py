@@ -31,7 +31,7 @@ from allod.engine.props import Props
 from allod.engine.runner import Answer, Facts
 from allod.engine.stream import CompletionReader
 from allod.engine.turns import Queue, Turns
-from allod.engine.wire import completion_body
+from allod.engine.wire import check_length, check_raw_length, completion_body
 from allod.errors import BadRequest, EngineFailed, Unsupported
 
 HEALTH_EVERY = 0.05  # seconds between looks at a native server that is loading
@@ -113,6 +113,7 @@ class LlamaRunner(HTTPRunner):
         """
         if request.images and not self.facts.vision:
             raise Unsupported(f"'{self.facts.model}' cannot see pictures", "Use a model with vision.")
+        check_length(request.prompt, self.facts.context)
         path, body = completion_body(request, self._marker)
         reader = CompletionReader(request.top_logprobs, self.facts.model)
         async with aclosing(self._answer(path, self._more(body, request), reader)) as chunks:
@@ -151,6 +152,7 @@ class LlamaRunner(HTTPRunner):
         Streams pass byte for byte. A chat or completion that is not to be streamed is streamed from the child all the
         same and put together here: llama.cpp notices only between events that nobody waits any more.
         """
+        check_raw_length(body, self.facts.context)
         if self.load.adapters:
             body = self._with_adapters(body)
         if fold := folds(path, body):
@@ -233,8 +235,8 @@ class LlamaRunner(HTTPRunner):
 # ── setting a child up ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def parameters(load: Load, key: str) -> Any:
-    """The worker's ``Parameters``."""
+def parameters(load: Load, key: str) -> dict[str, Any]:
+    """The ``Parameters`` of ``llama_worker``."""
     return {
         "key": key,
         "command": native_command(load) if load.binary else [],
