@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from allod.egress import Egress
-from allod.errors import Network, NotFound
+from allod.errors import ModelNotFound, Network
 from allod.home import Home
 from allod.models.sources.huggingface import Hub, HubFile, choose
 from allod.models.sources.web import Web
@@ -42,7 +42,7 @@ def file(path: str, size: int = 1) -> HubFile:
 def test_the_listing_tells_sizes_and_digests(server: HubServer, web: Web) -> None:
     found = Hub(web, server.url).files(REPO)
     assert found[0] == HubFile("tiny-q4_k_m.gguf", len(DATA), hashlib.sha256(DATA).hexdigest())
-    with pytest.raises(NotFound, match="has no repository someone/nothing"):
+    with pytest.raises(ModelNotFound, match="has no repository someone/nothing"):
         Hub(web, server.url).files("someone/nothing")
 
 

@@ -376,7 +376,7 @@ async def test_without_a_network_every_place_that_was_tried_is_named(
     catalogue(home, HUB_PLACE, INDEX_PLACE)
     index.httpd.server_close()
     hub.httpd.server_close()
-    with pytest.raises(Network, match=r"cannot pull tiny:1m; tried 127\.0\.0\.1: Connection refused") as caught:
+    with pytest.raises(Network, match=r"cannot pull tiny:1m: 127\.0\.0\.1: Connection refused") as caught:
         await pulled("tiny")
     assert "goes on where it stopped" in caught.value.remedy
 
@@ -401,6 +401,14 @@ async def test_a_disk_that_is_too_small_is_told_before_anything_comes(home: Home
         assert index.body_bytes("/files") == 0
     finally:
         subprocess.run(["umount", "-l", home.models], check=True)
+
+
+async def test_a_store_that_cannot_be_made_is_no_missing_model(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue(home, INDEX_PLACE, HUB_PLACE)
+    monkeypatch.setenv("ALLOD_MODELS", "/proc/nothing")
+    with pytest.raises(AllodError, match="cannot make the folder /proc/nothing") as caught:
+        await pulled("tiny")
+    assert not isinstance(caught.value, ModelNotFound)
 
 
 # ── stopping and going on ───────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from allod.egress import Egress
-from allod.errors import BadName, BadSettings, DigestMismatch, Network, NotFound
+from allod.errors import BadName, BadSettings, DigestMismatch, ModelNotFound, Network
 from allod.home import Home
 from allod.models.manifest import Layer, parse_manifest
 from allod.models.name import Name
@@ -57,7 +57,7 @@ def test_a_real_registry_gives_the_bytes_it_was_given(home: Home, web: Web, tmp_
         assert raw == pushed
         assert [layer.digest for layer in parse_manifest(raw).layers] == [DIGEST]
         assert fetch(registry, home, tmp_path / "partial") == DATA
-        with pytest.raises(NotFound, match="has no model"):
+        with pytest.raises(ModelNotFound, match="has no model"):
             registry.manifest(Name.parse("localhost/me/nothing"))
 
 

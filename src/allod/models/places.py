@@ -162,7 +162,7 @@ def from_registry(job: Job, registry: Registry, there: Name, here: Name, listed:
     """The model ``there`` of a registry as ``here``, its manifest byte for byte.
 
     Raises:
-        NotFound: the registry has no such model.
+        ModelNotFound: the registry has no such model.
         DigestMismatch: it has other weights than the catalogue says.
         Unsupported: the model has no weights (it runs on its maker's machines), or not for llama.cpp.
     """

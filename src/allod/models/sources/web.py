@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from allod.egress.door import Answer, Door, Unconnected, origin
-from allod.errors import Network, NotFound, Unreachable
+from allod.errors import Network, Unreachable
 from allod.models.transfer.download import Watch
 from allod.models.transfer.streams import TRANSIENT, retry_after
 
@@ -19,6 +19,10 @@ TRIES = 3
 BACKOFF = 0.5  # seconds before the first retry, doubled each time
 LONGEST_WAIT = 10.0  # seconds that Retry-After is obeyed for
 LARGEST = 16 << 20  # bytes of an answer where nothing smaller is asked for
+
+
+class Missing(Network):
+    """404: the server has nothing at this address."""
 
 
 class Later(Unreachable):
@@ -63,7 +67,7 @@ class Web(Struct, frozen=True):
         """Asks until there is an answer with a status of ``accept``, three times at most.
 
         Raises:
-            NotFound: 404, where that is not accepted.
+            Missing: 404, where that is not accepted.
             Network: any other status, or more than ``limit`` bytes.
             Unreachable, Offline, Refused, Cancelled.
         """
@@ -75,7 +79,7 @@ class Web(Struct, frozen=True):
                     return page(answer, limit)
                 message = f"{origin(url)[1]} answered {told(answer)} for {url}"
                 if answer.status == 404:
-                    raise NotFound(message)
+                    raise Missing(message)
                 if answer.status in TRANSIENT:
                     raise Later(message, retry_after(answer))
                 raise Network(message)
