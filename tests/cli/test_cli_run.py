@@ -262,12 +262,10 @@ def test_ctrl_c_stops_an_answer_and_twice_leaves(terminal: Terminal, tiny: str):
 
 
 def test_a_conversation_that_outgrows_the_context_goes_on(terminal: Terminal, tiny: str):
-    child = terminal("run", tiny, "--num-ctx", "256")
+    child = terminal("run", tiny, "--num-ctx", "256", "--system", "You love the sea and the ships. " * 18)
     prompt(child)
-    said = ""
     ask(child, "/set parameter num_predict 8")
-    for turn in range(5):
-        said += ask(child, f"Turn {turn}. " + "Tell me about the sea and the ships. " * 6)
+    said = "".join(ask(child, f"Turn {turn}. Tell me about the sea.") for turn in range(5))
     assert "Left out, as it no longer fits the context: Turn 0." in said
     assert "Error" not in said
 
