@@ -180,6 +180,7 @@ async def test_no_other_processes_and_no_privileges(workspace: Workspace) -> Non
         tried("setuid", libc.setuid(12345))
         tried("mknod", libc.mknod(b"dev", 0o60666, 0x801))
         tried("unshare mount", libc.unshare(0x20000))
+        tried("unshare user", libc.unshare(0x10000000))
         tried("reboot", libc.reboot(0xfee1dead, 672274793, 0, None))
         tried("swapoff", libc.swapoff(b"/swap"))
         tried("kill -1 outside", 0 if os.path.exists("/proc/%d" % 2**21) else 1)
@@ -281,6 +282,20 @@ def test_the_environment_is_a_list_of_known_names(monkeypatch: pytest.MonkeyPatc
     env = environment()
     assert env["TZ"] == "Europe/Berlin"
     assert "AWS_SECRET_ACCESS_KEY" not in env
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of somebody else's")
+async def test_root_in_somebodys_folder_gives_them_what_is_new(home: Home, folder: Path) -> None:
+    for path in (folder, folder / "a.txt"):
+        os.chown(path, 4321, 4321)
+    workspace = Workspace.create(home, folder)
+    said = await python(workspace, "open('a.txt', 'w')")
+    assert "PermissionError" in said  # root inside is nobody's superuser
+    await shell(workspace, "echo new > new.txt; mkdir d; echo in > d/in; rm a.txt; echo mine > a.txt")
+    workspace.apply()
+    for path in (folder / "new.txt", folder / "d", folder / "d" / "in", folder / "a.txt"):
+        assert path.stat().st_uid == 4321, path
+    workspace.discard()
 
 
 # ── as somebody else ────────────────────────────────────────────────────────────────────────────────────────────────

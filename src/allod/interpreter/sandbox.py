@@ -150,8 +150,8 @@ class Sandbox:
     def argv(self, view: View, command: Sequence[str], env: Mapping[str, str]) -> list[str]:
         """The whole command line, without the file descriptors that ``spawn`` adds."""
         flags = [
-            "--unshare-all", "--unshare-user", "--hostname", "allod", "--new-session", "--die-with-parent",
-            "--cap-drop", "ALL", "--clearenv",
+            "--unshare-all", "--unshare-user", "--disable-userns", "--hostname", "allod", "--new-session",
+            "--die-with-parent", "--cap-drop", "ALL", "--clearenv",
         ]  # fmt: skip
         for name, value in env.items():
             flags += ["--setenv", name, value]

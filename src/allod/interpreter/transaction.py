@@ -267,6 +267,7 @@ def place(root: int, op: Op, staged: int) -> None:
         if op.after.kind == "folder":
             if now is None:
                 os.mkdir(name, 0o700, dir_fd=at)
+                belong(at, name)
             elif now.kind != "folder":
                 raise changed(op.path)
             return
@@ -274,7 +275,17 @@ def place(root: int, op: Op, staged: int) -> None:
             return  # done before we were killed
         if now is not None and not now.same(op.before):
             raise changed(op.path)
+        if op.before is None:
+            belong(at, name, staged, op.name)
         os.rename(op.name, name, src_dir_fd=staged, dst_dir_fd=at)
+
+
+def belong(folder: int, name: bytes, at: int | None = None, path: str | bytes = b"") -> None:
+    """Where root writes into somebody's folder, what is new there is theirs."""
+    owner = os.fstat(folder)
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        where, what = (folder, name) if at is None else (at, path)
+        os.chown(what, owner.st_uid, owner.st_gid, dir_fd=where, follow_symlinks=False)
 
 
 def changed(path: bytes) -> Conflict:

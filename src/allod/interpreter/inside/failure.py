@@ -164,6 +164,9 @@ def hint(name, value, message):
     if name in network or number in (101, 113) or any(text in message for text in unreachable):
         return "There is no network in this sandbox. Work with the files of the folder."
     if isinstance(value, OSError) and number in (1, 13, 30):
+        path = os.path.abspath(os.fsdecode(value.filename)) if isinstance(value.filename, str | bytes) else ""
+        if number == 13 and path.startswith(os.getcwd() + os.sep):
+            return "It belongs to somebody else. Write a new file instead."
         return f"Only files in {os.getcwd()} and in /tmp can be written."
     if isinstance(value, FileNotFoundError):
         path = str(value.filename or "")
