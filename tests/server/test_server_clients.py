@@ -14,6 +14,13 @@ import psutil
 import pytest
 from served import Live, gguf
 
+from allod.chat import ChatRequest, Message, Options
+from allod.egress import Egress
+from allod.engine.options import LoadOptions
+from allod.engine.remote import RemoteEngine
+from allod.errors import ModelNotFound
+from allod.home import Home
+
 MODEL = "smollm2:135m"
 HI = [{"role": "user", "content": "Say hello."}]
 SURE = {"temperature": 0, "seed": 1, "num_predict": 12}
@@ -187,3 +194,20 @@ def test_openai_is_told_of_a_crash(native: ollama.Client, gpt: openai.OpenAI, li
                 threading.Thread(target=kill).start()
     assert "was killed" in error.value.message
     assert gpt.chat.completions.create(model=MODEL, messages=HI, max_tokens=2).choices
+
+
+# ── allod itself ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_allods_own_client(live: Live, home: Home) -> None:
+    async with RemoteEngine(live.url, egress=Egress(home)) as engine:
+        with pytest.raises(ModelNotFound):
+            async with engine.lease("nope"):
+                pass
+        async with engine.lease("smollm2:135m", LoadOptions(context=512)) as runner:
+            assert runner.facts.context >= 512
+            assert not runner.facts.tools
+            request = ChatRequest([Message("user", "Say hello.")], Options(max_tokens=5))
+            chunks = [chunk async for chunk in runner.chat(request)]
+            assert chunks[-1].usage and chunks[-1].usage.output_tokens <= 5
+            assert "".join(chunk.text for chunk in chunks)
