@@ -83,7 +83,19 @@ from allod.engine import Engine
 from allod.home import Home
 from allod.models.store import Store
 
-async def main() -> int:
+async def main():
+    home = Home.open()
+    async with Engine(home, Store(home.models), slots=1) as engine, engine.lease("smollm2:135m") as runner:
+        load = runner.load
+        print(load.context * load.slots, load.slots, load.threads)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("gguf", nargs="?", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
@@ -92,7 +104,8 @@ async def main() -> int:
     found = introduce()
     with tempfile.TemporaryDirectory() as folder:
         env = {k: v for k, v in os.environ.items() if not k.startswith("ALLOD_")} | {"ALLOD_HOME": folder}
-        subprocess.run([ALLOD, "create", "smollm2:135m", "--from", gguf], env=env, check=True, stderr=subprocess.DEVNULL)
+        create: list[str | Path] = [ALLOD, "create", "smollm2:135m", "--from", gguf]
+        subprocess.run(create, env=env, check=True, stderr=subprocess.DEVNULL)
         context, slots, threads = shape(env)
         print(f"context {context}, slots {slots}, threads {threads}; medians of {asked.rounds}")
         bare: list[str | Path] = [sys.executable, "-c", BARE, gguf, context, slots, threads, PROMPT]
