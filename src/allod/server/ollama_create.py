@@ -6,10 +6,12 @@ No path ever comes from the wire: files are named by digest, and get their names
 import asyncio
 import hashlib
 import re
+import secrets
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
+from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -64,30 +66,16 @@ class Create:
         store = self.state.store
         if store.has(digest):
             return Response()
-        folder = (await asyncio.to_thread(store.partial, digest)).parent
-        with disk.disk_errors("write", folder), tempfile.NamedTemporaryFile(dir=folder, prefix="upload-") as file:
-            found, piece = hashlib.sha256(), bytearray()
-
-            def write(data: bytes) -> None:
-                found.update(data)
-                file.write(data)
-
-            async for chunk in request.stream():
-                piece += chunk
-                if len(piece) >= PIECE:
-                    await asyncio.to_thread(write, bytes(piece))
-                    piece.clear()
-            write(bytes(piece))
-            file.flush()
-            if (got := f"sha256:{found.hexdigest()}") != digest:
-                raise BadRequest(f'digest mismatch, expected "{digest}", got "{got}"')
-            # A second name, as the temporary one goes away by itself.
-            whole = Path(f"{file.name}-whole")
-            whole.hardlink_to(file.name)
+        path = store.partial(digest).with_name(f"upload-{secrets.token_hex(8)}")
+        with disk.disk_errors("write", path):
             try:
-                await asyncio.to_thread(store.commit, digest, whole)
+                with path.open("xb") as file:
+                    found = await received(request, file)
+                if found != digest:
+                    raise BadRequest(f'digest mismatch, expected "{digest}", got "{found}"')
+                await asyncio.to_thread(store.commit, digest, path)
             finally:
-                whole.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
         return Response(status_code=201)
 
     # ── create ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,6 +118,23 @@ class Create:
             steps = create(store, name, recipe(body, sources, adapters), Path(folder, "none"))
             while (step := await asyncio.to_thread(next, steps, None)) is not None:
                 yield step
+
+
+async def received(request: Request, file: BinaryIO) -> str:
+    """Writes the body to a file; returns its digest. Raises OSError."""
+    state, piece = hashlib.sha256(), bytearray()
+
+    def write(data: bytes) -> None:
+        state.update(data)
+        file.write(data)
+
+    async for chunk in request.stream():
+        piece += chunk
+        if len(piece) >= PIECE:
+            await asyncio.to_thread(write, bytes(piece))
+            piece.clear()
+    write(bytes(piece))
+    return f"sha256:{state.hexdigest()}"
 
 
 def digest_in(request: Request) -> str:
