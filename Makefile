@@ -27,7 +27,7 @@ help:
 try: .venv/base
 	rm -rf $(TRY) && mkdir -p $(TRY) && cp examples/films/films.pdf $(TRY)
 	cd $(TRY) && $(CURDIR)/$(BIN)/allod do --yes \
-		"Put the table of films in films.pdf into films.xlsx, longest film first"
+		"Put the table of films in films.pdf into films.xlsx, longest film first" </dev/null
 	@$(BIN)/python -c 'import pandas; print(pandas.read_excel("$(TRY)/films.xlsx").to_string(index=False))'
 	@echo; echo "Go on with:  $(BIN)/allod run qwen2.5-coder:1.5b    or, in any folder of yours:  $(CURDIR)/$(BIN)/allod do \"...\""
 

@@ -226,7 +226,8 @@ MIGRATIONS = (
         folder TEXT NOT NULL,            -- where `allod do` was typed; empty for a chat
         model TEXT NOT NULL,
         created_at TEXT NOT NULL,
-        updated_at TEXT NOT NULL
+        updated_at TEXT NOT NULL,
+        blocks TEXT NOT NULL DEFAULT '[]'  -- JSON: code that ran without an error, to bring variables back from
     );
     CREATE TABLE message (
         id INTEGER PRIMARY KEY,

@@ -17,6 +17,7 @@ from allod.cli import completion, failures
 # Command → the module of allod.cli whose register(app) adds it, in the order that help shows.
 MODULES = {
     "do": "do",
+    "changes": "do",
     "undo": "do",
     "run": "run",
     "pull": "pull",

@@ -8,7 +8,7 @@ speaks; Code repeats the whole of a block just before it runs, Answer the whole 
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from allod.interpreter.workspace import Change
 
@@ -18,7 +18,7 @@ Status = Literal["done", "failed", "limit", "declined", "stopped"]
 class Started(Struct, frozen=True, tag="started"):
     """A job begins."""
 
-    task: str
+    task: str = field(name="prompt")
     model: str
     folder: str
     conversation: str = ""
