@@ -182,6 +182,24 @@ async def test_odd_failures_are_told_and_the_kernel_lives(home: Home, folder: Pa
             assert await printed(kernel, "1 + 1") == "2", code
 
 
+async def test_failures_say_what_was_probably_meant(home: Home, folder: Path) -> None:
+    (folder / "Films 2024.csv").write_text("a\n")
+    async with started(home, folder) as kernel:
+        await printed(kernel, "import pandas as pd\nfilms = pd.DataFrame({'a': [1]})")
+        for code, words in (
+            ("open('films 2024.cvs')", "Did you mean 'Films 2024.csv'?"),
+            ("open('budget.xlsx')", "there is: 'Films 2024.csv'"),
+            ("open('/home/user/x.csv')", f"Only files in {folder}"),
+            ("film.head()", "Did you mean 'films'?"),
+            ("films.heads()", "Did you mean 'head'?"),
+            ("films['A']", "Did you mean 'a'?"),
+            ("row = {'title': 1}; row['titel']", "Did you mean 'title'?"),
+        ):
+            assert words in (await failure(kernel, code)).hint, code
+        caused = "try:\n    int('x')\nexcept ValueError as e:\n    raise RuntimeError('no') from e"
+        assert "caused by ValueError: invalid literal" in (await failure(kernel, caused)).traceback
+
+
 async def test_exit_ends_the_run_only(home: Home, folder: Path) -> None:
     async with started(home, folder) as kernel:
         assert await outputs(kernel, "x = 5; print('before'); exit()\nprint('after')") == [Stream("stdout", "before\n")]

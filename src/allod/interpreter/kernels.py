@@ -114,6 +114,8 @@ class Kernel:
         await self._wait_ready(process)
         client = AsyncKernelClient()
         client.context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+        # The sockets are there now. Later the code might have put a link to another program's socket in their place.
+        client.context.setsockopt(zmq.RECONNECT_IVL, -1)
         client.load_connection_info(info | {"ip": str(self._folder / "k")})  # pyright: ignore[reportArgumentType]
         client.start_channels(shell=True, iopub=True, stdin=True, hb=False, control=False)
         self._client = client

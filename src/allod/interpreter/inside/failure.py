@@ -3,6 +3,8 @@
 """An exception as a short text: the user's own frames, the failing line, and what the names in it hold."""
 
 import ast
+import difflib
+import itertools
 import linecache
 import os
 import reprlib
@@ -44,6 +46,9 @@ def report(shell, etype, value, tb):
         values = describe_names(frame, statement(frame, line))
     name = etype.__name__
     lines.append(f"{name}: {message}" if message else name)
+    cause = value.__cause__
+    if cause is not None and str(cause) not in message:
+        lines.append(clip(f"caused by {type(cause).__name__}: {cause}", SHOWN * 2))
     return {
         "ename": name,
         "evalue": message,
@@ -51,7 +56,7 @@ def report(shell, etype, value, tb):
         "line": number,
         "source": source,
         "values": values,
-        "hint": hint(name, value, message),
+        "hint": hint(name, value, message) or meant(value, frames[-1][0] if frames else None),
     }
 
 
@@ -173,6 +178,7 @@ def hint(name, value, message):
         outside = os.path.isabs(path) and not path.startswith(os.getcwd())
         if outside or path.startswith("~"):
             return f"Only files in {os.getcwd()} can be seen; give the name of one there."
+        return nearest_file(path)
     if isinstance(value, OSError) and number == 18:
         return "Move folders with shutil.move."
     if isinstance(value, MemoryError):
@@ -184,3 +190,45 @@ def hint(name, value, message):
     if isinstance(value, ModuleNotFoundError):
         return f"{value.name} is not installed here, and nothing can be installed. Use another library."
     return ""
+
+
+def nearest_file(path):
+    """Which file was meant, or which there are."""
+    folder = os.path.dirname(path) or "."
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder) or "."
+    there = sorted(os.listdir(folder))
+    wanted = os.path.basename(path).lower()
+    near = difflib.get_close_matches(wanted, [name.lower() for name in there], 1, 0.7)
+    if near:
+        return f"Did you mean {next(name for name in there if name.lower() == near[0])!r}?"
+    shown = ", ".join(repr(name) for name in there[:10]) + (" …" if len(there) > 10 else "")
+    return f"In {os.path.abspath(folder)} there is: {shown or 'nothing'}."
+
+
+def keys_of(value):
+    """The keys of a dict, the columns of a table; the first few hundred, where they are text."""
+    if type(value).__name__ == "DataFrame" and type(value).__module__.startswith("pandas."):
+        value = value.columns
+    elif type(value) is not dict:
+        return []
+    return [key for key in itertools.islice(value, 300) if isinstance(key, str)]
+
+
+def meant(value, frame):
+    """The name or key that was probably meant, for one that does not exist."""
+    if isinstance(value, KeyError) and frame is not None and value.args and isinstance(value.args[0], str):
+        keys = {key for each in frame.f_locals.copy().values() for key in keys_of(each)}
+        near = difflib.get_close_matches(value.args[0].lower(), [key.lower() for key in keys], 1, 0.7)
+        return f"Did you mean {next(key for key in keys if key.lower() == near[0])!r}?" if near else ""
+    wanted = getattr(value, "name", None)
+    if not isinstance(wanted, str) or frame is None:
+        return ""
+    if isinstance(value, NameError):
+        there = {**frame.f_globals, **frame.f_locals}
+    elif isinstance(value, AttributeError):
+        there = dir(value.obj)
+    else:
+        return ""
+    near = difflib.get_close_matches(wanted, [name for name in there if not name.startswith("_")], 1, 0.75)
+    return f"Did you mean {near[0]!r}?" if near else ""
