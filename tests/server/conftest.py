@@ -36,7 +36,7 @@ def scripted(home: Home, small_models: Path) -> Scripted:
 def live(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A running server whose store holds smollm2:135m."""
     environ = {**os.environ, "ALLOD_HOME": str(tmp_path_factory.mktemp("live")), "ALLOD_ENGINE_THREADS": "2"}
-    environ |= {"ALLOD_ENGINE_CONTEXT": "1024", "ALLOD_ENGINE_SLOTS": "4"}
+    environ |= {"ALLOD_ENGINE_CONTEXT": "1024", "ALLOD_ENGINE_SLOTS": "4", "ALLOD_OFFLINE": "1"}
     home = Home.open(environ)
     for _ in create(Store(home.models), "smollm2:135m", parse(f"FROM {smollm2_path}"), smollm2_path.parent):
         pass

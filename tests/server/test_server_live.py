@@ -53,6 +53,7 @@ async def until(what: Callable[[], Any], seconds: float) -> float:
 
 
 async def test_load_ps_unload(http: httpx.AsyncClient) -> None:
+    await post(http, "/api/chat", keep_alive=0)  # other tests may have loaded it, for embeddings too
     body = await post(http, "/api/chat", keep_alive="7m")
     assert (body["done"], body["done_reason"], body["message"]["role"]) == (True, "load", "assistant")
     (entry,) = (await http.get("/api/ps")).json()["models"]
@@ -143,8 +144,8 @@ async def test_embeddings(http: httpx.AsyncClient) -> None:
     assert len(short["embeddings"][0]) == 16
     assert sum(x * x for x in short["embeddings"][0]) == pytest.approx(1, abs=1e-4)
     assert (await post(http, "/api/embed", input=""))["embeddings"] == []
-    assert len((await post(http, "/api/embed", input="the sea " * 3000))["embeddings"]) == 1
-    refused = await http.post("/api/embed", json={"model": MODEL, "input": "the sea " * 3000, "truncate": False})
+    assert len((await post(http, "/api/embed", input="the sea " * 700))["embeddings"]) == 1
+    refused = await http.post("/api/embed", json={"model": MODEL, "input": "the sea " * 700, "truncate": False})
     assert refused.status_code == 400
     assert "the input length exceeds the context length" in refused.json()["error"]
     await post(http, "/api/generate", keep_alive=0)
