@@ -35,9 +35,9 @@ def do(
     folder: Folder = Path(),
     profile: Annotated[str, typer.Option("--profile", metavar="NAME", help="Prompt, limits and sampling.")] = "default",
     max_steps: Annotated[
-        int, typer.Option("--max-steps", metavar="N", min=1, max=100, help="Blocks of code an attempt may run.",
+        int | None, typer.Option("--max-steps", metavar="N", min=1, max=100, help="Blocks of code an attempt may run.",
                           show_default="the profile's")
-    ] = 0,
+    ] = None,
     keep_alive: Annotated[
         str, typer.Option("--keepalive", metavar="DURATION", help="How long a server keeps the model.",
                           show_default=False)
@@ -62,7 +62,7 @@ def do(
         )
     if not text and output == "json":
         raise BadRequest("there is no job", "Type it after the options.")
-    wanted = Wanted(text, folder, model, profile, max_steps, yes, go_on, output == "json", parse_keep_alive(keep_alive))
+    wanted = Wanted(text, folder, model, profile, max_steps or 0, yes, go_on, output == "json", parse_keep_alive(keep_alive))
     code = asyncio.run(work(Home.open(), wanted))
     if code:
         raise typer.Exit(code)
