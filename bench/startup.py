@@ -6,8 +6,8 @@ python bench/startup.py [GGUF] [--rounds N]
     allod run smollm2 hi          over   the bare worker doing the same       at most 1.5
 
 The second is the time from the start of the process to the first byte of the answer on stdout. The bare worker is one
-process that imports xllamacpp, loads the same file with the parameters and variables that allod gives its own worker, and
-streams one answer: what no program around it can be faster than. Rounds alternate, medians are compared, files are cached.
+process that imports xllamacpp, loads the same file with the parameters and variables that allod gives its own worker,
+and streams one answer: what no program around it can be faster than. Rounds alternate, medians are compared.
 """
 
 import argparse

@@ -5,7 +5,8 @@ Knows which module registers which command. Knows nothing of what commands do, n
 
 import importlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -40,12 +41,24 @@ MODULES = {
 class Group(typer.core.TyperGroup):
     """The app's group. Typer itself would end quietly, but with 1, where the reader of a pipe went away."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Reads the command line; prints the help where it asks for that."""
+        with reader_watched():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: typer.Context) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Runs the command."""
-        try:
+        with reader_watched():
             return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise failures.ReaderGone from error
+
+
+@contextmanager
+def reader_watched() -> Generator[None]:
+    """A broken pipe as an error that Typer knows nothing of."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise failures.ReaderGone from error
 
 
 def run(args: Sequence[str]) -> int:
@@ -75,7 +88,7 @@ def build(modules: Iterable[str]) -> typer.Typer:
         rich_markup_mode=None,  # Rich would cost 40 ms at every start that ends in help or a usage error
         pretty_exceptions_enable=False,
         no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(root)
     for module in modules:

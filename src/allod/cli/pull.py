@@ -19,7 +19,7 @@ def pull(
             help="A name: smollm2, qwen2.5-coder:1.5b, hf.co/user/repo:Q4_K_M.", autocompletion=pullable_names
         ),
     ],
-    insecure: Annotated[bool, typer.Option(help="Allow http:// and unverified certificates.")] = False,
+    insecure: Annotated[bool, typer.Option(help="Allow http:// beyond this machine.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines.")] = False,
 ) -> None:
     """Fetch a model; a pull that was stopped goes on where it was."""
