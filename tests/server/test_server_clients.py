@@ -150,6 +150,7 @@ def test_openai_schema(gpt: openai.OpenAI) -> None:
         model=MODEL,
         messages=HI,
         max_tokens=30,
+        temperature=0,
         response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
     )
     assert json.loads(answer.choices[0].message.content or "") == {"n": 7}
