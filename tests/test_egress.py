@@ -164,8 +164,9 @@ def test_a_running_transfer_is_in_the_ledger_before_it_ends(home: Home, monkeypa
     with FileServer({"/file": DATA}) as server:
         server.gate_at = 100_000
         with egress.door("pull") as door, door.open(f"{server.url}/file") as answer:
-            while not server.held.is_set():
-                answer.read(1000)
+            assert answer.read(1000)
+            assert server.held.wait(10)
+            answer.read(1000)
             with closing(sqlite3.connect(home.data / "allod.db")) as db:  # as another process sees it
                 ((outcome, received),) = db.execute("SELECT outcome, received FROM ledger")
             assert outcome == "open"

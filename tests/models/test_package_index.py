@@ -20,7 +20,7 @@ from allod.models.sources.wheels import EDGE, matcher
 from allod.models.transfer import Plan, Tuning, Watch, download
 from models.servers import Fault, FileServer, IndexServer, wheel
 
-HASTY = Tuning(stall=0.5, backoff=0.01, tries=3, tick=0.01)
+HASTY = Tuning(stall=5, backoff=0.01, tries=3, tick=0.01)
 FIRST = random.Random(1).randbytes(3_000_000) + bytes(3_000_000)  # deflates to half
 SECOND = random.Random(2).randbytes(2_000_000)
 DATA = FIRST + SECOND

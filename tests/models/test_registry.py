@@ -23,7 +23,7 @@ DATA = os.urandom(9_000_000)
 DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
 NAME = Name.parse("localhost/me/tiny:q4")
 MANIFEST = b'{"schemaVersion":2,"config":{},"layers":[]}'
-HASTY = Tuning(stall=0.5, backoff=0.01, tries=3, tick=0.01)
+HASTY = Tuning(stall=5, backoff=0.01, tries=3, tick=0.01)
 
 
 @pytest.fixture(autouse=True)
