@@ -33,7 +33,7 @@ def create(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines.")] = False,
 ) -> None:
-    """Make a model from a Modelfile or a GGUF file, which is linked, not copied, where the disk allows it."""
+    """Make a model from a Modelfile or a GGUF file."""
     from msgspec.structs import replace
 
     from allod.cli.progress import show_steps

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check this machine and this installation; say what to type where something is missing."""
+    """Check machine and installation; say what to type to mend them."""
     import asyncio
 
     from allod.cli.checks import check_all

@@ -30,7 +30,7 @@ def privacy(
     last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many of the latest requests to show.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what left this machine: every request allod made, to whom and why."""
+    """Show what left this machine: every request, to whom and why."""
     from allod.cli.output import print_json
     from allod.home import Home
 

@@ -54,7 +54,7 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", help="Print timings after the answer.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow a pull over http:// beyond this machine.")] = False,
 ) -> None:
-    """Talk to a model: one question, a text piped in, or a conversation."""
+    """Talk to a model: one question, piped text, or a conversation."""
     import asyncio
 
     from allod.cli.chat import Settings, parse_format, parse_keep_alive, parse_think

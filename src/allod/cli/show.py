@@ -27,7 +27,7 @@ def show(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="With all metadata and tensors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a model is: architecture, size, abilities, parameters, licence."""
+    """Show what a model is: size, abilities, parameters, licence."""
     from allod.cli.library import open_library
     from allod.cli.output import print_json
     from allod.errors import BadRequest
