@@ -52,7 +52,9 @@ def run(
     ] = "",
     no_wrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not break lines at words.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print timings after the answer.")] = False,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Allow a pull over http:// beyond this machine.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow a pull over http:// beyond this machine.")
+    ] = False,
 ) -> None:
     """Talk to a model: one question, piped text, or a conversation."""
     import asyncio
