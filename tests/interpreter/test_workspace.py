@@ -317,15 +317,35 @@ async def test_odd_names_are_shown_escaped_and_applied_as_they_are(workspace: Wo
 
 
 async def test_deep_trees_and_unreadable_folders(workspace: Workspace, folder: Path) -> None:
-    deep = "import os\nfor i in range(400):\n    os.mkdir('d' * 200); os.chdir('d' * 200)\n"
+    deep = "import os\nfor i in range(3000):\n    os.mkdir('d' * 20); os.chdir('d' * 20)\n"
     await shell(workspace, 'exec "$1" -c "$2"', sys.executable, deep)
     await shell(workspace, "mkdir no; echo 1 > no/1; chmod 000 no; echo ok > ok")
     notes = [change.note for change in workspace.changes() if change.refused]
     assert any("deeper than" in note for note in notes)
     applied = workspace.apply(["ok"])
     assert [change.path for change in applied.changes] == ["ok"]
+    workspace.fork().discard()
+    (workspace.upper / "shut").mkdir(mode=0o000)
+    (workspace.upper / "only-read").mkdir()
+    (workspace.upper / "only-read" / "link").symlink_to(folder / "run.sh")
+    (workspace.upper / "only-read").chmod(0o500)
+    (folder / "run.sh").chmod(0o600)
     workspace.discard()
+    assert (folder / "run.sh").stat().st_mode & 0o777 == 0o600
     assert not workspace.layers.exists()
+
+
+async def test_what_git_would_run_is_left_out(workspace: Workspace, folder: Path) -> None:
+    (folder / ".git").mkdir()
+    await shell(
+        workspace, "mkdir -p .git/hooks sub/.git/hooks hooks; echo evil | tee .git/hooks/pre-commit .git/config"
+    )
+    await shell(workspace, "echo evil > sub/.git/hooks/x; echo fine | tee .git/HEAD hooks/config config")
+    refused = {change.path for change in workspace.changes() if change.refused and not change.path.endswith("/")}
+    assert refused == {".git/hooks/pre-commit", ".git/config", "sub/.git/hooks/x"}
+    workspace.apply()
+    assert (folder / "hooks" / "config").exists()
+    assert [path.name for path in (folder / ".git").rglob("*") if path.is_file()] == ["HEAD"]
 
 
 async def test_too_many_files_are_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,16 +384,17 @@ async def test_a_forged_layer_reaches_nothing_outside(
 # ── killed at any moment ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def killed_at(step: int, act) -> bool:
-    """Runs ``act`` in a fork that is killed at its n-th checkpoint; False where it got to the end."""
+def killed_at(step: int | str, act) -> bool:
+    """Runs ``act`` in a fork that is killed at its n-th checkpoint, or at one whose name begins so; False where it got
+    to the end."""
     pid = os.fork()
     if pid == 0:
         count = 0
 
-        def die(_: str) -> None:
+        def die(name: str) -> None:
             nonlocal count
             count += 1
-            if count == step:
+            if count == step or (isinstance(step, str) and name.startswith(step)):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         try:
@@ -457,14 +478,33 @@ async def test_killed_while_recovering(workspace: Workspace, home: Home, folder:
 async def test_a_user_who_edits_after_the_kill_keeps_their_edit(workspace: Workspace, home: Home, folder: Path) -> None:
     before = tree_of(folder)
     await shell(workspace, "echo job > a.txt; echo job > deep/c.txt; echo new > new.txt; rm run.sh")
-    step = next(n for n in range(1, 50) if killed_at(n, workspace.apply) and not (folder / "run.sh").exists())
-    assert step
+    assert killed_at("removed", workspace.apply)
+    assert not (folder / "run.sh").exists()
     (folder / "a.txt").write_text("user\n")
     assert history(home) == [] or history(home)[0].state != "applied"
     now = tree_of(folder)
     assert now.pop(b"a.txt")[2] == b"user\n"
     before.pop(b"a.txt")
     assert now == before  # all the rest is as before
+
+
+async def test_a_folder_that_went_away_after_a_kill_stops_nothing_else(
+    workspace: Workspace, home: Home, folder: Path, tmp_path: Path
+) -> None:
+    before = tree_of(folder)
+    await shell(workspace, "echo job > a.txt; rm run.sh")
+    assert killed_at("removed", workspace.apply)
+    assert not (folder / "run.sh").exists()
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+    (folder / "x").write_text("x")
+    folder.rename(tmp_path / "other")
+    Workspace.create(home, tmp_path / "other").discard()
+    assert history(home) == []
+    (tmp_path / "away").rename(folder)
+    assert [record.state for record in history(home)] == ["applied"]
+    undo(home, folder)
+    assert tree_of(folder) == before
 
 
 # ── bad folders and disks ───────────────────────────────────────────────────────────────────────────────────────────

@@ -22,7 +22,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from allod.errors import Conflict
+from allod.errors import AllodError, Conflict
 from allod.home import Home
 from allod.interpreter import transaction, tree
 from allod.interpreter.tree import Node
@@ -139,12 +139,11 @@ def note(folder: Path, hidden: tuple[Path, ...]) -> Seen:
 
 def clear(path: Path) -> None:
     """Removes a job's layers; and the job itself, if it applied nothing that can be undone."""
-    job = read(path)
-    if job is not None:
-        tree.remove_tree(Path(os.fsdecode(job.layers)))
-    tree.remove_tree(path / "layers")
-    if not any(journal_of(record) is not None for record in records(path)):
-        tree.remove_tree(path)
+    with contextlib.suppress(OSError):  # what cannot be removed now goes when the job's time is over
+        if (job := read(path)) is not None:
+            tree.remove_tree(Path(os.fsdecode(job.layers)))
+        if not any(journal_of(record) is not None for record in records(path)):
+            tree.remove_tree(path)
 
 
 def journal_of(record: Path) -> transaction.Journal | None:
@@ -165,14 +164,16 @@ def recover(home: Home) -> list[Path]:
             for record in records(path):
                 journal = journal_of(record)
                 if journal is not None and journal.state in ("staging", "committed", "rolling back"):
-                    transaction.recover(record)
-                    finished.append(record)
+                    with contextlib.suppress(AllodError):  # its folder is gone, or cannot be written now: next time
+                        transaction.recover(record)
+                        finished.append(record)
             job = read(path)
             age = datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC)
             if in_use(path) or (job is None and age < timedelta(minutes=5)):
                 continue
             if age > (KEEP_UNDO if records(path) else KEEP_PENDING):
-                if job is not None:
-                    tree.remove_tree(Path(os.fsdecode(job.layers)))
-                tree.remove_tree(path)
+                with contextlib.suppress(OSError):
+                    if job is not None:
+                        tree.remove_tree(Path(os.fsdecode(job.layers)))
+                    tree.remove_tree(path)
     return finished

@@ -171,10 +171,11 @@ class Kernel:
         assert self._client is not None and self._process is not None
         self._runs += 1
         spool = Spool(self.workspace.output / f"{self._runs:04}.txt", self.limits.shown, self.limits.kept)
-        run = self._run = Run(self._client, self._process, self.limits, spool, code, stdin)
+        run = self._run = Run(self._client, self._process, self.limits, spool, self.workspace.layers, code, stdin)
         try:
-            async for output in run.outputs():
-                yield output
+            async with contextlib.aclosing(run.outputs()) as outputs:
+                async for output in outputs:
+                    yield output
         finally:
             if not run.done and not run.death:
                 with anyio.CancelScope(shield=True):

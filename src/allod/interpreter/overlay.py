@@ -166,6 +166,9 @@ def unchanged(lower: int | None, upper: int, name: bytes, before: Node, after: N
 
 def refusal(path: bytes, after: Node) -> str:
     """Why a thing that code left behind is not taken over; empty where it is."""
+    parts = path.split(b"/")
+    if b".git" in parts[:-1] and (b"hooks" in parts or parts[-1] in (b"config", b"config.worktree")):
+        return "git would run it"
     if after.kind == "other":
         return "neither a file, a folder nor a link"
     if after.kind == "link":

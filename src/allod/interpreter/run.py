@@ -10,11 +10,13 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
 import zmq.asyncio
 
+from allod.interpreter import tree
 from allod.interpreter.limits import Limits, proportional, usage
 from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.sandbox import Process
@@ -28,6 +30,7 @@ AGAIN_EVERY = 0.4  # seconds between interrupts of code that does not heed the f
 STOPPED_WITHIN = 1.8  # seconds from an interrupt to the kill
 IDLE_AFTER_REPLY = 2.0  # seconds to wait for publications that a flood may have dropped
 IDLE_CPU = 0.02  # processor seconds a second below which code counts as waiting
+CHECK_DISK = 1 << 30  # bytes that the disk loses between two looks at what the job itself wrote
 LARGEST_PICTURE = 20 << 20  # characters, as base64
 LARGEST_FORM = 1 << 20  # of another form of a result, such as an HTML table
 LOST = "The kernel ended with it: all variables are lost, and the next run begins a new one."
@@ -37,10 +40,18 @@ class Run:
     """One execution."""
 
     def __init__(
-        self, client: "AsyncKernelClient", process: Process, limits: Limits, spool: Spool, code: str, stdin: bool
+        self,
+        client: "AsyncKernelClient",
+        process: Process,
+        limits: Limits,
+        spool: Spool,
+        layers: Path,
+        code: str,
+        stdin: bool,
     ) -> None:
         self.client = client
         self.process = process
+        self.layers = layers
         self.limits = limits
         self.spool = spool
         self.done = False  # the kernel is idle again
@@ -53,14 +64,15 @@ class Run:
         self._again = 0.0
         self._began = self._active = self._looked = time.monotonic()
         self._cpu = 0.0
-        self._free = shutil.disk_usage(spool.path.parent).free
+        self._free = shutil.disk_usage(layers).free
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def outputs(self) -> AsyncGenerator[Output]:
         """Everything until the kernel is idle again, or dead."""
-        async for output in self._events():
-            yield output
+        async with contextlib.aclosing(self._events()) as events:
+            async for output in events:
+                yield output
         if text := self.spool.rest():
             yield Stream("stdout", text)
         if self.failure is not None:
@@ -85,7 +97,11 @@ class Run:
                 if message is not None:
                     for output in self._take(name, message):
                         yield output
-            self._look()
+            if self.process.ended:
+                if not came:  # what it said last is taken in first
+                    self._died()
+            else:
+                self._look()
             if not came and self._replied and time.monotonic() - self._replied > IDLE_AFTER_REPLY:
                 self.done = True
 
@@ -172,15 +188,13 @@ class Run:
     async def stop(self) -> None:
         """Interrupts and waits for the end, of which nothing is handed on."""
         self.interrupt()
-        async for _ in self._events():
-            pass
+        async with contextlib.aclosing(self._events()) as events:
+            async for _ in events:
+                pass
 
     def _look(self) -> None:
-        """Sees whether the kernel lives, and whether it keeps its limits."""
+        """Sees whether the kernel keeps its limits."""
         now = time.monotonic()
-        if self.process.ended:
-            self._died()
-            return
         if now - self._looked < WATCH_EVERY:
             return
         span, self._looked = now - self._looked, now
@@ -201,7 +215,7 @@ class Run:
             self._kill("MemoryLimit", f"its programs held {held >> 20:,} MB, of {self.limits.memory >> 20:,} allowed")
         elif limits.processes > 0 and len(pids) > limits.processes:
             self._kill("ProcessLimit", f"it started more than {limits.processes} programs")
-        elif limits.disk > 0 and self._free - shutil.disk_usage(self.spool.path.parent).free > limits.disk:
+        elif self._full():
             self._kill("DiskLimit", f"the job wrote more than {limits.disk >> 20:,} MB")
         elif self._asking:
             pass
@@ -209,6 +223,14 @@ class Run:
             self._stop("TimeLimit", f"the code ran for more than {limits.wall:g} s")
         elif limits.idle > 0 and now - self._active > limits.idle:
             self._stop("TimeLimit", f"the code waited for more than {limits.idle:g} s without doing anything")
+
+    def _full(self) -> bool:
+        """Whether the job's layers hold more than they may; only added up where the disk lost that much."""
+        most, free = self.limits.disk, shutil.disk_usage(self.layers).free
+        if most <= 0 or self._free - free < min(most, CHECK_DISK):
+            return False
+        self._free = free
+        return tree.disk_use(self.layers) > most
 
     def _stop(self, name: str, message: str) -> None:
         """Interrupts because of a limit."""

@@ -17,7 +17,7 @@ import shutil
 import signal
 import site
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -175,16 +175,11 @@ class Sandbox:
         argv = self.argv(view, command, env)
         argv[1:1] = ["--info-fd", str(info_write), "--block-fd", str(block_read)]
         try:
-            bwrap = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=DEVNULL,
-                stdout=PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(info_write, block_read),
-                # Not the caller's: what pid 1 was started with can be read inside, in /proc/1/environ.
-                env={"PATH": "/usr/bin:/bin"},
-                start_new_session=True,
-            )
+            bwrap = await start(argv, (info_write, block_read))
+        except BaseException:
+            os.close(info_read)
+            os.close(block_write)
+            raise
         finally:
             os.close(info_write)
             os.close(block_read)
@@ -212,6 +207,23 @@ class Sandbox:
             raise
         finally:
             os.close(block_write)
+
+
+async def start(argv: Sequence[str], fds: Sequence[int]) -> asyncio.subprocess.Process:
+    """Starts bubblewrap with these descriptors left open; raises SandboxFailed where it cannot be run."""
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            pass_fds=fds,
+            # Not the caller's: what pid 1 was started with can be read inside, in /proc/1/environ.
+            env={"PATH": "/usr/bin:/bin"},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SandboxFailed(f"{argv[0]} cannot be run: {error.strerror}", "Run `allod doctor`.") from error
 
 
 def read_all(fd: int) -> bytes:

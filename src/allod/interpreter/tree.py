@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Literal
@@ -187,7 +188,19 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_at(at: int, name: bytes) -> None:
-    """Removes one thing in an open folder, with all below it. Not recursive in Python, as the tree may be deep."""
+    """Removes one thing in an open folder, with all below it.
+
+    A tree may be deeper than this process may open files: what lies deep is first moved to the top.
+    """
+    deep: list[bytes] = [name]
+    while deep:
+        remove_down(at, deep.pop(), at, 0, deep)
+        if not deep and node_at(at, name) is not None:
+            deep.append(name)  # its deep parts were moved out; now it can go
+
+
+def remove_down(at: int, name: bytes, top: int, depth: int, deep: list[bytes]) -> None:
+    """Removes one thing and what is below it, down to a depth; the names of what was moved out go to ``deep``."""
     try:
         os.unlink(name, dir_fd=at)
         return
@@ -198,10 +211,34 @@ def remove_at(at: int, name: bytes) -> None:
     with contextlib.suppress(OSError):
         os.rmdir(name, dir_fd=at)
         return
-    with contextlib.suppress(OSError, NotImplementedError):
-        if not stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
-            os.chmod(name, 0o700, dir_fd=at)
+    with contextlib.suppress(OSError):
+        allow(at, name)
     with opened(name, at) as inner:
         for each in names(inner):
-            remove_at(inner, each)
+            if depth < 64:
+                remove_down(inner, each, top, depth + 1, deep)
+            else:
+                out = f".allod-deep-{os.getpid()}-{time.monotonic_ns()}".encode()
+                os.rename(each, out, src_dir_fd=inner, dst_dir_fd=top)
+                deep.append(out)
     os.rmdir(name, dir_fd=at)
+
+
+def allow(at: int, name: bytes) -> None:
+    """Lets the owner into a folder whatever its mode; a link in its place is an OSError."""
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", 0o700)
+    finally:
+        os.close(fd)
+
+
+def disk_use(folder: Path) -> int:
+    """Bytes that a folder takes up on its disk, as far as it can be read."""
+    total = 0
+    with contextlib.suppress(OSError, RecursionError):
+        for _, _, files, at in os.fwalk(folder):
+            for name in files:
+                with contextlib.suppress(OSError):
+                    total += os.stat(name, dir_fd=at, follow_symlinks=False).st_blocks * 512
+    return total

@@ -11,6 +11,7 @@ The code sees the folder through an overlay (see ``sandbox``), so that its chang
 workspace owns the layers, knows how the folder was at the start, and refuses to apply over what changed meanwhile.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -146,6 +147,7 @@ class Workspace:
             Conflict: a file changed in the folder since the job began (``overwrite``: then it is lost, but undoable).
             DiskFull, ReadOnly, Disk: it cannot be written.
         """
+        jobs.recover(self.home)
         found = self.differences()
         chosen = found if paths is None else choose(found, paths)
         with tree.opened(self.folder) as folder, tree.opened(self.upper) as upper:
@@ -232,14 +234,17 @@ def hidden(home: Home, folder: Path) -> tuple[Path, ...]:
     """What of the folder code does not see: allod's own things, and settings and keys where it is the user's home."""
     found = {path.resolve() for path in (home.config, home.data, home.cache, home.models)}
     user = Path.home().resolve()
-    if user == folder:
+    if user.is_relative_to(folder):
         found |= {path for path in user.iterdir() if path.name.startswith(".") and not path.is_symlink()}
     inside = sorted(path for path in found if path.is_relative_to(folder) and path != folder and path.exists())
     return tuple(p for p in inside if not any(p != other and p.is_relative_to(other) for other in inside))
 
 
-def copy_layer(source: int, target: int) -> None:
-    """Copies an upper layer, whiteouts and opaque marks included; shares blocks where the disk can."""
+def copy_layer(source: int, target: int, depth: int = 0) -> None:
+    """Copies an upper layer, whiteouts and opaque marks included; shares blocks where the disk can.
+
+    What changes meanwhile is copied as it is found. Deeper than the reader of layers looks, nothing is copied.
+    """
     for attribute in os.listxattr(source):
         if attribute in ("user.overlay.opaque", "user.overlay.impure"):
             os.setxattr(target, attribute, os.getxattr(source, attribute))
@@ -247,15 +252,17 @@ def copy_layer(source: int, target: int) -> None:
         node = tree.node_at(source, name)
         if node is None:
             continue
-        if node.kind == "folder":
+        if node.kind == "folder" and depth < overlay.DEEPEST:
             os.mkdir(name, 0o700, dir_fd=target)
-            with tree.opened(name, source) as down, tree.opened(name, target) as to:
-                copy_layer(down, to)
+            with contextlib.suppress(FileNotFoundError, PermissionError), contextlib.ExitStack() as stack:
+                down, to = (stack.enter_context(tree.opened(name, at)) for at in (source, target))
+                copy_layer(down, to, depth + 1)
                 os.fchmod(to, node.mode)
         elif node.whiteout:
             os.mknod(name, 0o600 | 0o020000, 0, dir_fd=target)
         elif node.kind in ("file", "link"):
-            transaction.copy(source, name, target, os.fsdecode(name), sync=False)
+            with contextlib.suppress(FileNotFoundError):
+                transaction.copy(source, name, target, os.fsdecode(name), sync=False)
 
 
 def undo(home: Home, folder: Path | None = None, *, overwrite: bool = False) -> Applied | None:
