@@ -24,7 +24,7 @@ from allod.interpreter.attempt import Attempt, Decision, Means, Outcome
 from allod.interpreter.events import Changes, Code, Ended, Event, Notice, Started, Usage
 from allod.interpreter.kernels import Kernel
 from allod.interpreter.limits import Limits
-from allod.interpreter.profiles import Profile
+from allod.interpreter.profiles import Example, Profile
 from allod.interpreter.session import Session
 from allod.interpreter.workspace import Workspace
 
@@ -53,7 +53,10 @@ class Agent:
         self.outcome = Outcome()
         self._kernels = kernels or self._start
         self._means = Means(runner, profile, asyncio.Event(), approve, ask)
+        self._read = ""  # the code that read the files of the job at hand
+        self._example: Example | None = None  # stays for the conversation
         self._session: Session | None = None
+        self._second: Workspace | None = None  # the work of an earlier attempt that ran, but met with a complaint
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -75,48 +78,47 @@ class Agent:
         if self._session is not None:
             await self._session.kernel.interrupt()
 
+    async def warm(self) -> None:
+        """Starts the session, so that it is there when the first job comes."""
+        await (await self._open()).kernel.ready()
+
     async def run(self, task: str, *, conversation: str = "") -> AsyncGenerator[Event]:
         """Does one job. The last events are Changes (where there are any), Usage and Ended."""
         begun = time.monotonic()
         self._means.stop.clear()
         yield Started(task, self._means.runner.facts.model, str(self.workspace.folder), conversation)
         outcomes: list[Outcome] = []
-        lessons: list[str] = []
         spare: Workspace | None = self.workspace.fork()
-        bounds = self.profile.bounds
         try:
-            for number in range(bounds.attempts):
-                last = number + 1 == bounds.attempts
-                if number:
-                    assert spare is not None
-                    yield Notice(f"that did not do ({self.outcome.reason or 'no result'}); trying afresh")
-                    await self._afresh(spare)
-                    spare = None if last else self.workspace.fork()
-                async for event in self._attempt(task, number, lessons):
+            while True:
+                async for event in self._attempt(task, outcomes):
                     yield event
                 outcomes.append(self.outcome)
-                late = time.monotonic() - begun > bounds.patience
-                if self.outcome.status in ("done", "declined", "stopped") or late:
+                if spare is None or not self._again(outcomes, time.monotonic() - begun):
                     break
-                lessons = list(dict.fromkeys([*lessons, self.outcome.lesson]))[-3:] if self.outcome.lesson else lessons
+                yield Notice(f"that did not do ({self.outcome.reason or 'no result'}), so it is tried afresh")
+                last = len(outcomes) + 1 == self.profile.bounds.attempts
+                base, spare = spare, None if last else spare.fork()
+                await self._afresh(base)
+            await self._choose(outcomes)
         finally:
-            if spare is not None:
-                spare.discard()
-        async for event in self._end(task, outcomes, time.monotonic() - begun):
+            for unused in (spare, self._second):
+                if unused is not None:
+                    unused.discard()
+            self._second = None
+        async for event in self._end(outcomes, time.monotonic() - begun):
             yield event
 
-    async def _end(self, task: str, outcomes: list[Outcome], seconds: float) -> AsyncGenerator[Event]:
-        """Keeps what the last attempt said and did, and says how the job ended."""
-        last = outcomes[-1]
-        status, reason = last.status, last.reason
-        if status in ("failed", "limit") and not last.crashed:
+    async def _end(self, outcomes: list[Outcome], seconds: float) -> AsyncGenerator[Event]:
+        """Keeps what was said and done, and says how the job ended."""
+        status, reason = self.outcome.status, self.outcome.reason
+        if status in ("failed", "limit") and not self.outcome.crashed:
             # It ran without an error, and only a check found fault: the user is told and decides.
             status = "done"
             yield Notice(f"please look at the result: {reason}")
-        self.history += [*last.messages]
-        self.codes += last.codes
-        changes = await asyncio.to_thread(self.workspace.changes)
-        if changes:
+        self.history += self.outcome.messages
+        self.codes += self.outcome.codes
+        if changes := await asyncio.to_thread(self.workspace.changes):
             yield Changes(tuple(changes))
         yield Usage(
             sum(o.prompt_tokens for o in outcomes),
@@ -129,30 +131,49 @@ class Agent:
 
     # ── attempts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _attempt(self, task: str, number: int, lessons: list[str]) -> AsyncGenerator[Event]:
+    def _again(self, outcomes: list[Outcome], seconds: float) -> bool:
+        """Whether another attempt is worth its time."""
+        last = outcomes[-1]
+        if last.status not in ("failed", "limit") or seconds > self.profile.bounds.patience:
+            return False
+        # Two attempts that ran and meet with the same complaint: the complaint is wrong rather than both of them.
+        same = [o for o in outcomes if not o.crashed and o.reason == last.reason]
+        return len(same) < 2 and len(outcomes) < self.profile.bounds.attempts
+
+    async def _attempt(self, task: str, before: list[Outcome]) -> AsyncGenerator[Event]:
+        """One try, in the workspace as it is. ``before``: how the earlier ones went."""
         session = await self._open()
-        head = prompt.prefix(self.profile)
+        lessons = list(dict.fromkeys(outcome.lesson for outcome in before if outcome.lesson))[-3:]
+        head: list[Message] = []
         job: list[Message] = []
-        async for event in self._job(session, task, lessons, job):
+        async for event in self._job(session, task, lessons, head, job):
             yield event
-        attempt = Attempt(self._means, session, task, [*head, *self.history, *job], len(head), number)
+        attempt = Attempt(self._means, session, task, [*head, *self.history, *job], len(head), len(before))
         async for event in attempt.run():
             yield event
         self.outcome = attempt.outcome
         self.outcome.messages = [*job, *attempt.outcome.messages]
+        self.outcome.codes = [*([self._read] if self._read else []), *attempt.outcome.codes]
 
-    async def _job(self, session: Session, task: str, lessons: list[str], job: list[Message]) -> AsyncGenerator[Event]:
-        """Looks at the folder, reads what the task needs, and writes the turn that asks for the job."""
+    async def _job(
+        self, session: Session, task: str, lessons: list[str], head: list[Message], job: list[Message]
+    ) -> AsyncGenerator[Event]:
+        """Looks at the folder, reads what the task needs, and writes what the conversation begins with."""
         limit = self.profile.prompt.listing
         await session.begin()
+        self._read = ""
         found = await session.look(task)
         there = await session.variables() if self.history else []
         wanted = [each for each in found.wanted(task) if not any(line.startswith(f"{each.name} is ") for line in there)]
         read = [each for each in wanted if await session.read(each)]
+        kinds = [each.kind for each in read or found.named(task)]
+        if not self.history:
+            self._example = prompt.fitting(self.profile, task, kinds, not found.names)
+        head += prompt.prefix(self.profile, self._example)
         if read:
             code = "\n".join(line for each in read for line in each.load)
             yield Code(code, author="allod")
-            self.codes.append(code)
+            self._read = code
             job += prompt.first_turn(
                 found.text(task, read, limit), task, code, [*there, *listing.held(read, limit)], lessons
             )
@@ -174,8 +195,21 @@ class Agent:
         return self._session
 
     async def _afresh(self, workspace: Workspace) -> None:
-        """Drops the work of an attempt: ``workspace`` is as it was before."""
+        """Drops an attempt's work, or keeps it aside where it ran without an error; ``workspace`` takes its place."""
         await self.close()
         self._stack = AsyncExitStack()
-        self.workspace.discard()
+        if not self.outcome.crashed and self._second is None:
+            self._second = self.workspace
+        else:
+            self.workspace.discard()
         self.workspace = workspace
+
+    async def _choose(self, outcomes: list[Outcome]) -> None:
+        """Takes up the work that was kept aside where the last attempt came to less."""
+        ran = next((outcome for outcome in outcomes if not outcome.crashed), None)
+        if self._second is not None and self.outcome.crashed and ran is not None and self.outcome.status != "stopped":
+            await self.close()
+            self._stack = AsyncExitStack()
+            self.workspace.discard()
+            self.workspace, self._second = self._second, None
+            self.outcome = ran

@@ -70,6 +70,7 @@ class Attempt:
         self.outcome = Outcome()
         self._failing: set[str] = set()  # blocks that did not do
         self._problems: list[str] = []  # of the last block
+        self._opening = ""  # what the model's next answer begins with
 
     async def run(self) -> AsyncGenerator[Event]:
         """Everything that happens, to the end."""
@@ -77,8 +78,9 @@ class Attempt:
         try:
             while not self._over():
                 turn = Turn(self.means.runner, self.means.stop)
-                async for event in turn.run(*self._question()):
+                async for event in turn.run(*self._question(), self._opening):
                     yield event
+                self._opening = ""
                 self._keep(turn)
                 async for event in self._answered(turn):
                     yield event
@@ -90,7 +92,7 @@ class Attempt:
 
     def _end(self, status: Status, reason: str = "") -> None:
         self.outcome.status = status
-        self.outcome.reason = " ".join(self._problems) or reason
+        self.outcome.reason = "" if status == "done" else " ".join(self._problems) or reason
 
     def _say(self, text: str) -> None:
         self.messages.append(Message("user", text))
@@ -134,6 +136,7 @@ class Attempt:
             self._say(prompt.CUT)
         elif not self.outcome.blocks and turns < 2 and checks.needs_code(self.task, self.session.names):
             self._say(prompt.CODE_FIRST)
+            self._opening = prompt.FENCE
         else:
             yield Answer(turn.said.strip())
             self._finish()
@@ -141,9 +144,8 @@ class Attempt:
     def _finish(self) -> None:
         """The model said its last word."""
         if not self.outcome.blocks:
-            self.outcome.crashed = False
-            needed = checks.needs_code(self.task, self.session.names)
-            self._end("failed" if needed else "done", "the model ran no code" if needed else "")
+            self.outcome.crashed = checks.needs_code(self.task, self.session.names)
+            self._end("failed" if self.outcome.crashed else "done", "the model wrote no code")
         else:
             self._end("failed" if self._problems else "done")
 
@@ -187,12 +189,12 @@ class Attempt:
     async def _judge(self, code: str, printed: "Printed") -> None:
         """Looks at what the block wrote, finds what is missing, and writes the next turn of the conversation."""
         written, results = await self.session.results()
-        failure, error, ask = printed.failure, "", prompt.NEXT
+        failure, error, ask = printed.failure, "", prompt.go_on(self.task)
         if failure is not None:
             hint = advice(failure)
             error = f"{failure.text}\n{hint}".strip()
             self._problems = [f"{failure.name}: {failure.message}".strip(": ")[:200]]
-            self.outcome.lesson = hint or f"this fails: {failure.source.strip()[:120] or failure.name}"
+            self.outcome.lesson = hint
             ask = prompt.mend(self.task)
         else:
             self.outcome.codes.append(code)

@@ -33,10 +33,14 @@ class Listing(Struct, frozen=True):
     names: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     more: bool = False  # there are more files than these
 
+    def named(self, task: str) -> list[Found]:
+        """The files that the task speaks of."""
+        said = task.casefold()
+        return [found for found in self.files if is_named(found.path, said)]
+
     def wanted(self, task: str) -> list[Found]:
         """The files to be read before the model is asked: those the task names, or, in a small folder, all data."""
-        said = task.casefold()
-        named = [found for found in self.files if is_named(found.path, said)]
+        named = self.named(task)
         if not named and len(self.names) <= FEW:
             named = [found for found in self.files if found.kind in DATA]
         return [found for found in named if found.load][:FEW]

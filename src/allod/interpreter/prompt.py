@@ -1,30 +1,46 @@
 """The words that a model is asked with. Worked examples go through the same functions as the real turns.
 
-A conversation begins with what never changes (system prompt, examples), so that an engine finds it in its cache; then
-come the folder's listing and the job. What comes out of files and code is cut to head and tail.
+A conversation begins with what seldom changes (system prompt, a worked job of the kind at hand), so that an engine
+finds it in its cache; then come the listing of the folder and the job. What comes out of files and code is cut to head
+and tail.
 """
 
+import re
 from collections.abc import Sequence
 
 from allod.chat import Message
-from allod.interpreter.profiles import Profile, Prompt
+from allod.interpreter.profiles import Example, Profile, Prompt
 
-NEXT = "If the job is done, answer in one or two sentences, without code. If not, write the next block."
-ANSWER = "Now answer in one or two sentences, without code."
 CODE_FIRST = "Write the ```python block that does it."
+FENCE = "```python\n"
 CUT = "The block was cut off, as it was too long. Write a shorter one."
 
 
-def prefix(profile: Profile) -> list[Message]:
-    """What every conversation begins with."""
+def prefix(profile: Profile, example: Example | None) -> list[Message]:
+    """What the conversation begins with: the system prompt and a worked job."""
     prompt = profile.prompt
     messages = [Message("system", prompt.system.strip())]
-    for example in prompt.examples:
-        messages += first_turn(example.files, example.job, example.read, [example.names], ())
+    if example is not None:
+        names = [example.names] if example.names else []
+        messages += first_turn(example.files, example.job, example.read, names, ())
         messages.append(Message("assistant", fenced(example.code)))
-        messages.append(Message("user", outcome(example.output.strip("\n"), example.written, NEXT, prompt)))
+        output = example.output.strip("\n")
+        messages.append(Message("user", outcome(output, example.written, go_on(example.job), prompt)))
         messages.append(Message("assistant", example.answer))
     return messages
+
+
+def fitting(profile: Profile, task: str, kinds: Sequence[str], empty: bool) -> Example | None:
+    """The example that is nearest to the task, by its words and the kinds of the files that it is about."""
+    said = re.sub(r"[\w./-]*\.\w{2,5}\b", " ", task.casefold())  # without the names of files
+
+    def score(example: Example) -> int:
+        words = sum(bool(re.search(rf"\b{re.escape(word)}\b", said)) for word in example.words)
+        files = any(kind in example.kinds for kind in kinds)
+        joined = 0 < example.tables <= kinds.count("table")
+        return 2 * words + 3 * files + 3 * joined + 3 * (example.empty and empty)
+
+    return max(profile.prompt.examples, key=score, default=None)
 
 
 def first_turn(listing: str, task: str, code: str, names: Sequence[str], lessons: Sequence[str]) -> list[Message]:
@@ -62,6 +78,12 @@ def outcome(output: str, written: str, ask: str, prompt: Prompt, error: str = ""
     if written:
         parts.append(written)
     return "\n".join(parts) + "\n\n" + ask
+
+
+def go_on(task: str) -> str:
+    """What is wanted after a block that ran."""
+    ask = "If the output answers it, tell me the results in one or two sentences. If not, write the next block."
+    return f"The job: {task}\n{ask}"
 
 
 def mend(task: str) -> str:

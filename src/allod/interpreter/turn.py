@@ -33,10 +33,15 @@ class Turn:
         self.prompt_tokens = 0
         self.output_tokens = 0  # as the pieces came: llama.cpp sends one a token
 
-    async def run(self, messages: list[Message], options: Options) -> AsyncGenerator[Event]:
-        """Asks, and passes on what comes."""
+    async def run(self, messages: list[Message], options: Options, opening: str = "") -> AsyncGenerator[Event]:
+        """Asks, and passes on what comes. ``opening`` is put into the model's mouth."""
         parser = BlockParser()
         finish = ""
+        if opening:
+            messages = [*messages, Message("assistant", opening)]
+            self.text = opening
+            for event in self._take(parser.feed(opening)):
+                yield event
         async with contextlib.aclosing(self._chunks(ChatRequest(messages, options))) as chunks:
             while (chunk := await until(self.stop, anext(chunks, None))) is not None:
                 self.text += chunk.text

@@ -15,7 +15,18 @@ import msgspec
 
 from allod.interpreter.outputs import Output, Result
 
-PARTS = ("finding", "tables", "documents", "logs", "texts", "media", "walk", "results", "session")  # as they import
+PARTS = (
+    "finding",
+    "tables",
+    "documents",
+    "logs",
+    "frames",
+    "texts",
+    "media",
+    "walk",
+    "results",
+    "session",
+)  # as they import
 MIME = "application/x-allod-found+json"
 T = TypeVar("T")
 

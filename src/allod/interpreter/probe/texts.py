@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-from allod.interpreter.probe import logs
+from allod.interpreter.probe import frames, logs
 from allod.interpreter.probe.finding import Finding, quoted, short, variable
 from allod.interpreter.probe.tables import encoding_of
 
@@ -58,7 +58,8 @@ def structured(path: Path, finding: Finding) -> None:
         finding.about = f"JSON, {len(lines)} lines, one value a line"
         finding.load = [f"{name} = [json.loads(line) for line in {opening(finding.path, encoding)}]"]
     finding.what = "the parsed JSON"
-    finding.lines += tree(data, name, 0)[:40]
+    whole = frames.flatten(data, finding)
+    finding.lines += [] if whole else tree(data, name, 0)[:40]
 
 
 def tree(value: Any, name: str, depth: int) -> list[str]:

@@ -19,16 +19,21 @@ from allod.home import Home
 
 
 class Example(Struct, frozen=True, forbid_unknown_fields=True):
-    """A worked job, shown to the model in the words of the real turns."""
+    """A worked job, shown to the model in the words of the real turns. The one that fits the job at hand is shown."""
 
+    kind: str
     files: str  # the listing
     job: str
-    read: str  # the code that reads the files, and what its names then hold
-    names: str
     code: str  # the block that does the job, its output, the files it wrote
     output: str
-    written: str
     answer: str
+    written: str = ""
+    read: str = ""  # the code that read the files before, and what its names then hold
+    names: str = ""
+    words: list[str] = field(default_factory=list[str])  # fits jobs with these words,
+    kinds: list[str] = field(default_factory=list[str])  # about files of these kinds,
+    tables: int = 0  # about so many tables or more,
+    empty: bool = False  # in an empty folder
 
 
 class Prompt(Struct, frozen=True, forbid_unknown_fields=True):
