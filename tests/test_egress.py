@@ -18,7 +18,8 @@ import msgspec
 import pytest
 
 from allod.egress import Egress, is_loopback
-from allod.egress.door import check_redirect, origin
+from allod.egress.answer import origin
+from allod.egress.door import check_redirect
 from allod.egress.proxy import proxy_for
 from allod.errors import AllodError, Cancelled, Disk, Network, Offline, Refused, Unreachable, Unsupported
 from allod.home import EgressRule, EgressSettings, Home, Settings

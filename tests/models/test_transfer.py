@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from allod.egress import Egress
-from allod.egress.door import Answer
+from allod.egress.answer import Answer
 from allod.errors import Cancelled, DigestMismatch, Disk, DiskFull, Network, ReadOnly, Unreachable
 from allod.home import Home
 from allod.models.store import Store

@@ -17,6 +17,7 @@ There is no telemetry and no update check; nothing else in allod opens a connect
     proxy.py    HTTPS_PROXY and NO_PROXY
     client.py   the way through for httpx
     door.py     the way through for bulk: plain HTTP/1.1 on blocking sockets
+    answer.py   what comes back through it
 """
 
 from allod.egress.policy import Egress, is_loopback

@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin
 
 from msgspec import Struct
 
-from allod.egress.door import Answer, origin
+from allod.egress.answer import Answer, origin
 from allod.errors import ModelNotFound, Network
 from allod.models.sources.web import Missing, Web
 from allod.models.transfer.plan import Plan, Segment

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from msgspec import Struct
 
-from allod.egress.door import Answer, origin
+from allod.egress.answer import Answer, origin
 from allod.errors import BadSettings, Network
 from allod.home import Settings
 from allod.models.sources.web import Missing, Page, Web

@@ -19,7 +19,7 @@ from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from allod.egress import is_loopback
-from allod.egress.door import Answer, origin
+from allod.egress.answer import Answer, origin
 from allod.errors import BadName, BadSettings, DigestMismatch, ModelNotFound, Network
 from allod.models.manifest import MANIFEST, Layer
 from allod.models.name import Name

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from allod.egress.door import Answer, Door, Unconnected, origin
+from allod.egress.answer import Answer, origin
+from allod.egress.door import Door, Unconnected
 from allod.errors import Network, Unreachable
 from allod.models.transfer.download import Watch
 from allod.models.transfer.streams import TRANSIENT, retry_after

@@ -15,7 +15,8 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
-from allod.egress.door import Door, origin
+from allod.egress.answer import origin
+from allod.egress.door import Door
 from allod.errors import Network, Unreachable
 from allod.models.transfer.plan import Segment
 from allod.models.transfer.streams import CONTENT_RANGE, TRANSIENT

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from allod.egress.door import Answer
+from allod.egress.answer import Answer
 
 PIECE = 4 << 20  # bytes noted in the journal at once: the most a stream loses to a kill
 

@@ -11,7 +11,8 @@ import threading
 import time
 from email.utils import parsedate_to_datetime
 
-from allod.egress.door import Answer, Door, Unconnected, origin
+from allod.egress.answer import Answer, origin
+from allod.egress.door import Door, Unconnected
 from allod.errors import AllodError, Cancelled, Network, Unreachable
 from allod.models.transfer.check import Check, Part
 from allod.models.transfer.plan import Plan, Tuning
