@@ -13,6 +13,7 @@ import pytest
 from allod.errors import SandboxFailed
 from allod.home import Home
 from allod.interpreter import fonts
+from allod.interpreter.cgroup import Cgroup
 from allod.interpreter.kernels import Kernel, socket_folder
 from allod.interpreter.limits import Limits
 from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
@@ -509,3 +510,20 @@ async def test_sockets_of_killed_processes_are_cleared_away(
     socket_folder()
     assert not dead.exists()
     assert alive.exists()
+
+
+async def test_a_cgroup_holds_the_job_where_one_may_be_made(home: Home, folder: Path) -> None:
+    probe = Cgroup.make("allod-999999998", 1 << 30, 100)
+    if probe is None:
+        pytest.skip("this user may not make a cgroup here")
+    assert probe.close()
+    async with started(home, folder, Limits(memory=400 << 20, processes=50)) as kernel:
+        await kernel.ready()
+        group = kernel._process.cgroup
+        assert group is not None
+        held = {int(pid) for place in group.folders for pid in (place / "cgroup.procs").read_text().split()}
+        assert set(kernel._process.pids) <= held
+        shared = "import mmap\nm = mmap.mmap(-1, 1 << 30)\nfor i in range(1024): m.write(bytes(1 << 20))"
+        found = await failure(kernel, f"{shared}\nwhile True: pass")
+        assert found.name == "MemoryLimit"
+    assert not any(place.exists() for place in group.folders)

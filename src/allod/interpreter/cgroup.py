@@ -7,6 +7,7 @@ starts in a desktop session. Version 1: below allod's own group, which only root
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Self
 
@@ -36,6 +37,7 @@ class Cgroup:
         if own == "/" or not {"memory", "pids"} <= set((parent / "cgroup.subtree_control").read_text().split()):
             return None
         folder = parent / name
+        sweep(parent)
         folder.mkdir()
         group = cls([folder])
         try:
@@ -60,6 +62,7 @@ class Cgroup:
         try:
             for controller, (file, value) in limits.items():
                 folder = ROOT / controller / own[controller].lstrip("/") / name
+                sweep(folder.parent)
                 folder.mkdir()
                 group.folders.append(folder)
                 (folder / file).write_text(str(value))
@@ -88,11 +91,20 @@ class Cgroup:
                             return True
         return False
 
-    def close(self) -> None:
-        """Removes it; its processes have ended."""
+    def close(self) -> bool:
+        """Removes it; False where a process that was killed has not quite ended."""
         for folder in self.folders:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+        return not any(folder.exists() for folder in self.folders)
+
+
+def sweep(parent: Path) -> None:
+    """Removes the groups of processes that were killed; one that is in use cannot be removed, a new one must not."""
+    for old in parent.glob("allod-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > 60:
+                old.rmdir()
 
 
 def own_groups() -> dict[str, str]:

@@ -123,7 +123,10 @@ class Process:
         """Waits for the end and clears up; the program's exit status, 128 + n when signal n ended it."""
         status = await self.bwrap.wait()
         if self.cgroup is not None:
-            self.cgroup.close()
+            for _ in range(100):
+                if self.cgroup.close():
+                    break
+                await asyncio.sleep(0.005)
         return status
 
     @property
