@@ -24,7 +24,7 @@ class Answer:
 
     def __init__(
         self,
-        door: Door,
+        door: "Door",
         url: str,
         place: Origin,
         connection: http.client.HTTPConnection,
