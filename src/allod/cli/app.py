@@ -18,8 +18,8 @@ from allod.cli import completion, failures
 # Command → the module of allod.cli whose register(app) adds it, in the order that help shows.
 MODULES = {
     "do": "do",
-    "changes": "do",
-    "undo": "do",
+    "changes": "undo",
+    "undo": "undo",
     "run": "run",
     "pull": "pull",
     "list": "listing",

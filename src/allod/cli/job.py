@@ -214,7 +214,7 @@ class Desk:
 
     async def command(self, text: str) -> None:
         """What begins with a slash."""
-        from allod.cli.do import undo
+        from allod.cli.undo import undo
         from allod.interpreter.conversation import Conversation
 
         if text == "/undo":
