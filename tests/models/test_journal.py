@@ -5,7 +5,7 @@ import itertools
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allod.models.transfer.journal import HEADER, RECORD, Journal, bytes_recorded, sample
@@ -23,6 +23,7 @@ def recorded(cuts: list[int], chosen: list[bool]) -> list[tuple[int, int]]:
     return [(a, b) for (a, b), take in zip(itertools.pairwise(cuts), chosen, strict=False) if take]
 
 
+@settings(deadline=None)
 @given(stretches, st.randoms(), st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)))
 def test_what_is_recorded_is_found_and_the_rest_are_gaps(made, random, window) -> None:
     wanted = recorded(*made)
@@ -50,6 +51,7 @@ def test_what_is_recorded_is_found_and_the_rest_are_gaps(made, random, window) -
         assert bytes_recorded(path) == 0
 
 
+@settings(deadline=None)
 @given(stretches, st.integers(0, 400), st.integers(0, 255), st.booleans())
 def test_a_damaged_file_never_says_more_than_was_recorded(made, at, byte, cut) -> None:
     wanted = recorded(*made)

@@ -623,17 +623,19 @@ def test_a_disk_that_fills_midway_keeps_what_came(home: Home, server: FileServer
     other = small_disk / "other"
 
     def fill(done: int) -> None:
-        if done > 8 * MIB and not other.exists():
+        if server.held.is_set() and not other.exists():
             other.write_bytes(bytes(25 * MIB))
+            server.gate.set()
 
     slow = msgspec.structs.replace(HASTY, streams=1, most_streams=1)
-    server.files["/blob"] = lambda seen: (time.sleep(0.05), DATA)[1]
+    server.gate_at = 10 * MIB
     with pytest.raises(DiskFull, match="No space left on device"):
         download(plan_of(server), partial, Egress(home), Watch(fill), slow)
     assert partial.exists()
     had = bytes_recorded(journal_of(partial))
     assert had > 0
     other.unlink()
+    server.gate_at = None
     assert fetch(plan_of(server), partial, home) == had
     assert partial.read_bytes() == DATA
 
