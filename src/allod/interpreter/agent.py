@@ -170,17 +170,23 @@ class Agent:
         if not self.history:
             self._example = prompt.fitting(self.profile, task, kinds, not found.names)
         head += prompt.prefix(self.profile, self._example)
+        asked = prompt.asked(task, session.names)
         if read:
             code = "\n".join(line for each in read for line in each.load)
             yield Code(code, author="allod")
             self._read = code
             job += prompt.first_turn(
-                found.text(task, read, limit), task, code, [*there, *listing.held(read, limit)], lessons
+                found.text(task, read, limit),
+                asked,
+                [each.path for each in read],
+                code,
+                [*there, *listing.held(read, limit)],
+                lessons,
             )
         elif self.history:
-            job += prompt.later_turn(found.text(task, [], limit), task, there, lessons)
+            job += prompt.later_turn(found.text(task, [], limit), asked, there, lessons)
         else:
-            job += prompt.first_turn(found.text(task, [], limit), task, "", (), lessons)
+            job += prompt.first_turn(found.text(task, [], limit), asked, (), "", (), lessons)
 
     def _start(self, workspace: Workspace) -> AbstractAsyncContextManager[Kernel]:
         return Kernel.start(workspace, Limits(wall=self.profile.bounds.wall))

@@ -25,7 +25,8 @@ ORDER = (
     (re.compile(r"\bascending|\b(low|small|short|old)(est)? to (the )?(high|large|big|long|new)"), "up"),
     (re.compile(r"\b(sort(ed)?|order(ed)?|rank(ed)?) by\b|\balphabetical|\bsorted\b"), "any"),
 )
-COLUMNS = re.compile(r"\bcolumns:?\s+((?:[\w-]+(?: [\w-]+)?)(?:(?:,? and |, )(?:[\w-]+(?: [\w-]+)?))+)")
+NAME = r"[\w-]+(?: (?!(?:for|in|from|of|with|and|to|as|on|by|only|sorted|each)\b)[\w-]+)?"
+COLUMNS = re.compile(rf"\bcolumns:?\s+({NAME}(?:(?:,? and |, ){NAME})+)")
 UNIQUE = re.compile(r"\bwithout (any )?duplicates|\bno duplicates|\beach (one )?only once|\bunique\b", re.IGNORECASE)
 
 
@@ -53,7 +54,7 @@ def problems(task: str, names: set[str], results: list[Result], printed: bool) -
         found += table_problems(task, table)
     if not results and not printed:
         found.append("Nothing was printed and no file was changed.")
-    if (lists := [r for r in results if r.repeated]) and UNIQUE.search(task):
+    if (lists := [r for r in results if r.repeated]) and asks_unique(task):
         found.append(f"{lists[0].path} has {lists[0].repeated} duplicates.")
     return found
 
@@ -71,11 +72,37 @@ def table_problems(task: str, table: Result) -> list[str]:
         found.append(f"{table.path} has an index column; save it with index=False.")
     if table.rows == 0:
         found.append(f"{table.path} has no rows.")
-    way = asked_order(task)
+    way, words = asked_order(task)
     ways = set(table.order.values())
     if way and table.rows > 1 and not (ways & {"up", "down", "same"} if way == "any" else ways & {way, "same"}):
-        found.append(f"The rows of {table.path} are not in the order that the job asks for.")
+        found.append(f"The rows of {table.path} are not in order: sort them before you save them, {words}.")
     return found
+
+
+def demands(task: str, names: set[str]) -> list[str]:
+    """What can be seen that a task asks of its files, to be said to the model beforehand, in the order of doing it.
+
+    The order matters: told to save before it is told to sort, a small model saves and forgets to sort.
+
+    Args:
+        names: the files there are; what is there already need not be made.
+    """
+    there = {name.rpartition("/")[2].casefold() for name in names}
+    found: list[str] = []
+    if asks_unique(task):
+        found.append("no duplicates")
+    if columns := asked_columns(task):
+        found.append(f"the columns {', '.join(columns)}")
+    way, words = asked_order(task)
+    if way:
+        found.append(words if "sort" in words else f"sorted: {words}")
+    found += [f"save it as {name}" for name in made_files(task) if name.rpartition("/")[2].casefold() not in there][:3]
+    return found
+
+
+def asks_unique(task: str) -> bool:
+    """Whether nothing may be there twice."""
+    return UNIQUE.search(re.sub(rf"[\w./-]+\.(?:{ENDINGS})\b", "", task)) is not None
 
 
 def made_files(task: str) -> list[str]:
@@ -88,24 +115,34 @@ def asked_columns(task: str) -> list[str]:
     match = COLUMNS.search(task)
     if match is None:
         return []
-    listed = re.split(rf"[.;:?!]|, (?={DOWN}|{UP}|{EITHER}|sorted)| (?:for|in|from|of|with) ", match[1])[0]
+    listed = re.split(rf", (?={DOWN}|{UP}|{EITHER}|sorted)", match[1])[0]
     return [name.strip() for name in re.split(r",\s*(?:and )?| and ", listed) if name.strip()]
 
 
-def asked_order(task: str) -> str:
-    """How the rows should go: "up", "down", "any" (in order, but which way is unclear), or ""."""
+def asked_order(task: str) -> tuple[str, str]:
+    """How the rows should go: "up", "down", "any" (in order, but which way is unclear), or ""; and the words for it."""
     said = task.casefold()
     for pattern, way in ORDER[:2]:
-        if pattern.search(said):
-            return way
+        if match := pattern.search(said):
+            return way, sentence_part(task, match)
     if match := FIRST.search(said):
-        return match.lastgroup or "any"
-    return "any" if ORDER[2][0].search(said) else ""
+        return match.lastgroup or "any", sentence_part(task, match)
+    match = ORDER[2][0].search(said)
+    return ("any", sentence_part(task, match)) if match else ("", "")
+
+
+def sentence_part(task: str, match: re.Match[str]) -> str:
+    """The words of a match with those around it, up to the next comma or stop."""
+    start = max(task.rfind(mark, 0, match.start()) for mark in ",.;:(\n") + 1
+    ends = [at for mark in (",", ". ", ";", ")", "\n") if (at := task.find(mark, match.end())) >= 0]
+    return task[start : min(ends, default=len(task))].strip().rstrip(".")
 
 
 def needs_code(task: str, names: set[str]) -> bool:
     """Whether an answer without code is hard to believe: there are files, or the task has a number or names a file."""
-    if re.search(r"\b(no|without|don't|do not|nothing)\b.{0,20}\b(code|run|execute)", task, re.IGNORECASE):
+    if re.search(
+        r"\b(no|without|don't|do not)\b.{0,20}\b(code|run|execute)|\b(run|execute) nothing\b", task, re.IGNORECASE
+    ):
         return False
     return bool(names) or bool(re.search(rf"\d|\w\.(?:{ENDINGS})\b", task))
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from allod.chat import Message
+from allod.interpreter import checks
 from allod.interpreter.profiles import Example, Profile, Prompt
 
 CODE_FIRST = "Write the ```python block that does it."
@@ -22,7 +23,8 @@ def prefix(profile: Profile, example: Example | None) -> list[Message]:
     messages = [Message("system", prompt.system.strip())]
     if example is not None:
         names = [example.names] if example.names else []
-        messages += first_turn(example.files, example.job, example.read, names, ())
+        job = asked(example.job, set(re.findall(r"[\w./-]+\.\w+", example.files)))
+        messages += first_turn(example.files, job, example.reads, example.read, names, ())
         messages.append(Message("assistant", fenced(example.code)))
         output = example.output.strip("\n")
         messages.append(Message("user", outcome(output, example.written, go_on(example.job), prompt)))
@@ -43,18 +45,24 @@ def fitting(profile: Profile, task: str, kinds: Sequence[str], empty: bool) -> E
     return max(profile.prompt.examples, key=score, default=None)
 
 
-def first_turn(listing: str, task: str, code: str, names: Sequence[str], lessons: Sequence[str]) -> list[Message]:
-    """The job and the folder; where files were read for it, the code that read them and what its names hold."""
+def first_turn(
+    listing: str, job: str, read: Sequence[str], code: str, names: Sequence[str], lessons: Sequence[str]
+) -> list[Message]:
+    """The folder and the job; before it, where files were read for it, the code that did and what its names hold."""
     mind = "".join(f"\nMind: {lesson}" for lesson in lessons)
-    opening = f"Files:\n{listing}\n\nJob: {task}"
     if not code:
-        return [Message("user", opening + mind)]
+        return [Message("user", f"Files:\n{listing}\n\nJob: {job}{mind}")]
     held = "\n".join(names)
     return [
-        Message("user", opening),
+        Message("user", f"Files:\n{listing}\n\nRead {' and '.join(read)}."),
         Message("assistant", fenced(code)),
-        Message("user", f"{held}\n{mind}\nNow write the block that does the job: {task}"),
+        Message("user", f"{held}\n\nJob: {job}{mind}\nWrite the block that does it."),
     ]
+
+
+def asked(task: str, files: set[str]) -> str:
+    """The job, and what of it can be checked once more, one thing a line."""
+    return task + "".join(f"\n- {demand}" for demand in checks.demands(task, files))
 
 
 def later_turn(listing: str, task: str, names: Sequence[str], lessons: Sequence[str]) -> list[Message]:
@@ -88,12 +96,12 @@ def go_on(task: str) -> str:
 
 def mend(task: str) -> str:
     """What is wanted after an error."""
-    return f"The job: {task}\nWrite the whole block again without this mistake."
+    return f"The job: {task}\nWrite the block again without this mistake."
 
 
 def complete(task: str, problems: Sequence[str]) -> str:
     """What is wanted after a block that did only part of the job."""
-    return f"The job: {task}\n{' '.join(problems)} Write the whole block again, so that it does all of the job."
+    return f"The job: {task}\n{' '.join(problems)} Write the block again, so that it does all of the job."
 
 
 def fenced(code: str, language: str = "python") -> str:

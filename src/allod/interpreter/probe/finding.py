@@ -34,7 +34,7 @@ def library(name: str) -> Any:
 
 def quoted(text: str) -> str:
     """A Python string in double quotes where that is simple."""
-    return repr(text) if "'" in text or '"' in text or "\\" in text else f'"{text}"'
+    return f'"{text}"' if text.isprintable() and not set(text) & set("\"'\\") else repr(text)
 
 
 def ran(lines: list[str], **scope: Any) -> dict[str, Any]:

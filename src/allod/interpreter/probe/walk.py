@@ -1,5 +1,6 @@
 """Walks the folder and asks the right module about each file. Runs in the job's Python."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -60,10 +61,11 @@ def walk(top: Path, most: int, until: float) -> tuple[list[tuple[str, int]], boo
                 continue
             if len(found) >= most or time.monotonic() > until:
                 return found, True
-            if entry.is_dir(follow_symlinks=False):
-                queue.append(Path(entry.path))
-            elif entry.is_file(follow_symlinks=True):
-                found.append((Path(entry.path).as_posix(), entry.stat().st_size))
+            with contextlib.suppress(OSError):  # a link that leads nowhere, or in a circle
+                if entry.is_dir(follow_symlinks=False):
+                    queue.append(Path(entry.path))
+                elif entry.is_file(follow_symlinks=True):
+                    found.append((Path(entry.path).as_posix(), entry.stat().st_size))
     return found, False
 
 

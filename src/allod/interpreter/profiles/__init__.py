@@ -28,7 +28,8 @@ class Example(Struct, frozen=True, forbid_unknown_fields=True):
     output: str
     answer: str
     written: str = ""
-    read: str = ""  # the code that read the files before, and what its names then hold
+    reads: list[str] = field(default_factory=list[str])  # files that were read before the job,
+    read: str = ""  # the code that did, and what its names then hold
     names: str = ""
     words: list[str] = field(default_factory=list[str])  # fits jobs with these words,
     kinds: list[str] = field(default_factory=list[str])  # about files of these kinds,

@@ -1,0 +1,120 @@
+"""Hard checks: what a task asks for is read from its words, and what a result lacks is said."""
+
+import pytest
+
+from allod.interpreter.checks import (
+    Result,
+    asked_columns,
+    asked_order,
+    demands,
+    made_files,
+    needs_code,
+    problems,
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "files"),
+    [
+        ("Put the table into films.xlsx, longest first", ["films.xlsx"]),
+        ("Save it as a CSV file out/result.csv.", ["out/result.csv"]),
+        ("Write them to a new Excel file totals.xlsx with the columns a and b", ["totals.xlsx"]),
+        ("Draw it and save it as 'chart.png'", ["chart.png"]),
+        ("Sum up the file sales.csv", ["sales.csv"]),  # there already, so it is never missed
+        ("rename pictures like IMG_1.jpg to the form 2023-1.jpg", []),
+        ("What is 3.14 times 2?", []),
+        ("", []),
+    ],
+)
+def test_files_that_are_to_be_made(task: str, files: list[str]) -> None:
+    assert made_files(task) == files
+
+
+@pytest.mark.parametrize(
+    ("task", "columns"),
+    [
+        ("save it with the columns country and revenue, highest first.", ["country", "revenue"]),
+        ("with the columns order_id, customer, unit price.", ["order_id", "customer", "unit price"]),
+        ("with the columns Product, Units, and Price for each month", ["Product", "Units", "Price"]),
+        ("fill the columns", []),
+        ("with the same columns", []),
+    ],
+)
+def test_columns_that_are_asked_for(task: str, columns: list[str]) -> None:
+    assert asked_columns(task) == columns
+
+
+@pytest.mark.parametrize(
+    ("task", "order"),
+    [
+        ("into films.xlsx, longest film first", ("down", "longest film first")),
+        ("cheapest first", ("up", "cheapest first")),
+        ("best (lowest) average first", ("any", "best (lowest) average first")),
+        (
+            "Save what is left, sorted by value from high to low, and go on",
+            ("down", "sorted by value from high to low"),
+        ),
+        ("in ascending order", ("up", "in ascending order")),
+        ("one a line, sorted", ("any", "sorted")),
+        ("Which is the largest file? Tell me first.", ("", "")),
+        ("count the rows", ("", "")),
+    ],
+)
+def test_order_that_is_asked_for(task: str, order: tuple[str, str]) -> None:
+    assert asked_order(task) == order
+
+
+def table(path: str = "out.csv", **changes: object) -> Result:
+    return Result(**({"path": path, "columns": ["a", "b"], "rows": 3, "order": {"a": "down"}} | changes))  # type: ignore[arg-type]
+
+
+def test_nothing_to_complain_about() -> None:
+    task = "Save a and b as out.csv with the columns a and b, highest first, without duplicates"
+    assert problems(task, {"in.csv", "out.csv"}, [table()], printed=False) == []
+    assert problems("How many rows are there?", {"in.csv"}, [], printed=True) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "results", "printed", "words"),
+    [
+        ("save it as other.csv", [table()], True, "other.csv was not written"),
+        ("with the columns a and c", [table()], True, "should have a, c"),
+        ("smallest first", [table()], True, "not in order"),
+        ("sorted by b", [table(order={})], True, "not in order"),
+        ("do it", [table(columns=["Unnamed: 0", "a"])], True, "index=False"),
+        ("do it", [table(rows=0)], True, "no rows"),
+        ("do it", [], False, "Nothing was printed"),
+        ("each only once", [Result("x.txt", repeated=2)], True, "2 duplicates"),
+    ],
+)
+def test_complaints(task: str, results: list[Result], printed: bool, words: str) -> None:
+    found = problems(task, {"in.csv", "out.csv", "x.txt"}, results, printed)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_an_order_cannot_be_missed_in_one_row() -> None:
+    assert problems("highest first", set(), [table(rows=1, order={"a": "same"})], printed=True) == []
+    assert problems("highest first", set(), [table(rows=1, order={})], printed=True) == []
+
+
+def test_columns_are_compared_by_their_letters() -> None:
+    assert problems("with the columns Unit price and name", set(), [table(columns=["unit_price", "Name"])], True) == []
+
+
+def test_demands_name_what_is_not_there_yet() -> None:
+    task = "From the file in.csv make out.csv with the columns a and b, highest first"
+    assert demands(task, {"in.csv"}) == ["the columns a, b", "sorted: highest first", "save it as out.csv"]
+    assert demands("save the unique ones as unique.csv, sorted", set()) == [
+        "no duplicates",
+        "sorted",
+        "save it as unique.csv",
+    ]
+    assert demands("save them as unique.csv", set()) == ["save it as unique.csv"]
+
+
+def test_when_an_answer_without_code_is_believed() -> None:
+    assert needs_code("Sum up the invoices", {"invoices.csv"})
+    assert needs_code("What is 7 to the power of 3000?", set())
+    assert not needs_code("Who wrote Faust?", set())
+    assert not needs_code("Reply with exactly these words, run nothing: hello 22", {"a.csv"})

@@ -1,0 +1,144 @@
+"""The words of the prompt: examples in the words of the real turns, a size that small models can bear, cuts."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allod.errors import BadSettings, NotFound
+from allod.home import Home
+from allod.interpreter import profiles, prompt
+from allod.interpreter.blocks import BlockParser, Closed
+from allod.interpreter.profiles import Profile
+
+LONGEST_PREFIX = 2400  # characters, some 650 tokens, so that prompt, listing and job stay below 900
+
+
+@pytest.fixture
+def profile(home: Home) -> Profile:
+    return profiles.load(home)
+
+
+def test_every_example_is_a_whole_conversation(profile: Profile) -> None:
+    for example in profile.prompt.examples:
+        messages = prompt.prefix(profile, example)
+        roles = [message.role for message in messages]
+        assert roles == ["system", *["user", "assistant"] * (len(roles) // 2)]
+        assert sum(len(message.text) for message in messages) < LONGEST_PREFIX, example.kind
+        compile(example.code, example.kind, "exec")
+        compile(example.read, example.kind, "exec")
+
+
+def test_examples_have_the_words_of_the_real_turns(profile: Profile) -> None:
+    example = profile.prompt.examples[0]
+    job = prompt.asked(example.job, set(example.reads))
+    real = prompt.first_turn(example.files, job, example.reads, example.read, [example.names], [])
+    shown = prompt.prefix(profile, example)
+    assert shown[1:4] == real
+    assert shown[4].text == prompt.fenced(example.code)
+    assert shown[5].text.endswith(prompt.go_on(example.job))
+
+
+@pytest.mark.parametrize(
+    ("task", "kinds", "kind"),
+    [
+        ("Add up the revenue of each product in totals.csv", ["table"], "table"),
+        ("Put the table in report.pdf into an Excel file, newest first", ["document"], "table"),
+        ("Drop the rows of a.csv without a name", ["table"], "rows"),
+        ("Which client of clients.csv has most orders in orders.csv?", ["table", "table"], "join"),
+        ("Find all dates in letter.txt", ["text"], "text"),
+        ("Rename the songs in the folder music", [], "files"),
+        ("Make photo.png half as large", ["picture"], "pictures"),
+        ("Draw sales.csv as a line chart and save it as sales.png", ["table"], "chart"),
+        ("Simulate 1000 throws of two dice", [], "calculation"),
+        ("Put a.csv and b.csv in one workbook, one sheet for each", ["table", "table"], "sheets"),
+    ],
+)
+def test_the_example_fits_the_kind_of_job(profile: Profile, task: str, kinds: list[str], kind: str) -> None:
+    example = prompt.fitting(profile, task, kinds, empty=not kinds)
+    assert example is not None
+    assert example.kind == kind
+
+
+def test_a_profile_without_examples(profile: Profile) -> None:
+    bare = msgspec.structs.replace(profile, prompt=msgspec.structs.replace(profile.prompt, examples=[]))
+    assert prompt.fitting(bare, "anything", [], empty=True) is None
+    assert [m.role for m in prompt.prefix(bare, None)] == ["system"]
+
+
+def test_an_outcome_says_what_came_of_a_block(profile: Profile) -> None:
+    said = prompt.outcome("12\n", "New file a.csv", "Go on.", profile.prompt)
+    assert said == "Output:\n12\nNew file a.csv\n\nGo on."
+    assert prompt.outcome(" \n", "", "Go on.", profile.prompt) == "There was no output.\n\nGo on."
+    failed = prompt.outcome("", "", "Mend.", profile.prompt, error="line 1: x\nNameError: x")
+    assert failed == "Error:\nline 1: x\nNameError: x\n\nMend."
+
+
+def test_long_output_keeps_its_head_and_tail(profile: Profile) -> None:
+    text = "\n".join(f"line {i}" for i in range(100_000))
+    cut = prompt.clip(text, 1000)
+    assert len(cut) < 1020
+    assert cut.startswith("line 0\n")
+    assert cut.endswith("\nline 99999")
+    assert "\n[…]\n" in cut
+
+
+@given(st.text(max_size=400), st.integers(10, 300))
+def test_a_cut_is_never_longer_than_asked(text: str, limit: int) -> None:
+    assert len(prompt.clip(text, limit)) <= max(len(text) if len(text) <= limit else 0, limit + 5)
+
+
+@given(st.text(st.sampled_from("`~ab\n'\""), max_size=60))
+def test_code_survives_its_fence(code: str) -> None:
+    parser = BlockParser()
+    text = prompt.fenced(code, "ruby")
+    found = [p.block.code for p in [*parser.feed(text), *parser.finish()] if isinstance(p, Closed)]
+    assert found == [code.strip("\n")]
+
+
+# ── profiles ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write(home: Home, name: str, text: str) -> None:
+    folder = home.config / "profiles"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.toml").write_text(text)
+
+
+def test_a_profile_of_the_users_takes_the_rest_from_the_default(home: Home) -> None:
+    write(home, "tall", 'model = "other:7b"\n[bounds]\nsteps = 9\n')
+    tall, default = profiles.load(home, "tall"), profiles.load(home)
+    assert (tall.model, tall.bounds.steps) == ("other:7b", 9)
+    assert tall.prompt == default.prompt
+    assert tall.bounds.attempts == default.bounds.attempts
+    assert profiles.names(home) == ["default", "tall"]
+
+
+def test_a_default_of_the_users_lies_over_the_built_in(home: Home) -> None:
+    write(home, "default", "[sampling]\ntemperature = 0.9\n")
+    assert profiles.load(home).sampling.temperature == 0.9
+    assert profiles.load(home).model
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("modell = 'x'", BadSettings, "modell"),
+        ("[bounds]\nsteps = 'many'", BadSettings, "steps"),
+        ("model = ", BadSettings, "cannot be read"),
+        ("extends = 'mine'", BadSettings, "extends itself"),
+        ("extends = 'nobody'", NotFound, "nobody"),
+    ],
+)
+def test_a_broken_profile_is_an_error_that_says_where(
+    home: Home, text: str, error: type[Exception], words: str
+) -> None:
+    write(home, "mine", text)
+    with pytest.raises(error, match=words):
+        profiles.load(home, "mine")
+
+
+@pytest.mark.parametrize("name", ["nobody", "../default", "a/b", ""])
+def test_a_profile_that_is_not_there(home: Home, name: str) -> None:
+    with pytest.raises(NotFound):
+        profiles.load(home, name)
