@@ -11,6 +11,8 @@ def pandas(pd):
     show(pd)
     give_back(pd)
     arguments(pd)
+    columns_of_groups(pd)
+    lost_index(pd)
     warnings.filterwarnings("ignore", message="Could not infer format")
     if hasattr(pd.errors, "ChainedAssignmentError"):
         warnings.filterwarnings("error", category=pd.errors.ChainedAssignmentError)
@@ -87,6 +89,34 @@ def arguments(pd):
         {"error_bad_lines": ("on_bad_lines", bad), "warn_bad_lines": None, "mangle_dupe_cols": None, "squeeze": None},
     )
     pd.read_excel = mended(pd.read_excel, {"encoding": None, "squeeze": None, "mangle_dupe_cols": None})
+
+
+def columns_of_groups(pd):
+    """``groupby("a")["b", "c"]`` names two columns again, as it did until pandas 2.0."""
+    groups = pd.core.groupby.DataFrameGroupBy
+    real = groups.__getitem__
+    groups.__getitem__ = lambda self, key: real(self, list(key) if isinstance(key, tuple) else key)
+
+
+def lost_index(pd):
+    """Says so where ``index=False`` leaves out an index that has a name: mostly the groups that the table is about."""
+
+    def told(function):
+        def call(self, *args, **kwargs):
+            names = [str(name) for name in getattr(self.index, "names", ()) if name is not None]
+            if kwargs.get("index") is False and names:
+                print(
+                    f"Note: the index ({', '.join(names)}) is not in the file, as index=False leaves it out; "
+                    "reset_index() makes it a column.",
+                    file=sys.stderr,
+                )
+            return function(self, *args, **kwargs)
+
+        call.__name__, call.__doc__, call.__wrapped__ = function.__name__, function.__doc__, function
+        return call
+
+    pd.DataFrame.to_csv = told(pd.DataFrame.to_csv)
+    pd.DataFrame.to_excel = told(pd.DataFrame.to_excel)
 
 
 def lost_assignments(pd):

@@ -79,6 +79,8 @@ def own_file(shell, filename):
         return None
     path = os.path.abspath(filename)
     here = os.getcwd()
+    if not os.path.exists(path):  # compiled code names its source by a relative path: pandas/_libs/properties.pyx
+        return None
     if path.startswith(here + os.sep) and "site-packages" not in path and not path.startswith(sys.prefix + os.sep):
         return os.path.relpath(path, here)
     return None
