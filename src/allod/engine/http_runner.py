@@ -88,8 +88,8 @@ class HTTPRunner(ABC):
     async def close(self) -> None:
         """Ends it."""
 
-    def _turn(self) -> AbstractAsyncContextManager[None]:
-        """Held while a request uses the model."""
+    def turn(self, prompt: bytes = b"") -> AbstractAsyncContextManager[int | None]:
+        """Held while a request uses the model; the slot it should take, where that is ours to say."""
         return nullcontext()
 
     def _more(self, body: dict[str, Any], request: ChatRequest | CompletionRequest) -> dict[str, Any]:
@@ -137,14 +137,16 @@ class HTTPRunner(ABC):
 
     async def _answer(self, path: str, body: dict[str, Any], reader: Reader) -> AsyncGenerator[ChatChunk]:
         """Posts a body and reads its event stream."""
-        data = encode(body)
-        async with self._turn(), self.send("POST", path, data) as answer:
-            await self._check(answer)
-            events = Events()
-            async for piece in answer.body:
-                for event in events.feed(piece):
-                    if chunk := reader.chunk(event):
-                        yield chunk
+        prompt = encode([body.get("lora"), body.get("messages") or body.get("prompt") or body.get("input_prefix")])
+        async with self.turn(prompt) as slot:
+            data = encode(body if slot is None else body | {"id_slot": slot})
+            async with self.send("POST", path, data) as answer:
+                await self._check(answer)
+                events = Events()
+                async for piece in answer.body:
+                    for event in events.feed(piece):
+                        if chunk := reader.chunk(event):
+                            yield chunk
         yield reader.last()
 
     # ── vectors and scores ──────────────────────────────────────────────────────────────────────────────────────────
@@ -155,7 +157,7 @@ class HTTPRunner(ABC):
             return Embeddings([])
         for text in inputs:
             check_length(text, self.facts.context)
-        async with self._turn():
+        async with self.turn():
             reply = await self.ask("/v1/embeddings", {"model": self.facts.model, "input": inputs}, Vectors)
         if sorted(v.index for v in reply.data) != list(range(len(inputs))):
             raise EngineFailed(f"{len(reply.data)} vectors came for {len(inputs)} inputs", "Report this.")
@@ -166,7 +168,7 @@ class HTTPRunner(ABC):
         """One relevance score a document, higher is nearer."""
         if not documents:
             return []
-        async with self._turn():
+        async with self.turn():
             body = {"model": self.facts.model, "query": query, "documents": documents}
             reply = await self.ask("/v1/rerank", body, Scores)
         scores = {score.index: score.relevance_score for score in reply.results}
@@ -194,7 +196,7 @@ class HTTPRunner(ABC):
     @asynccontextmanager
     async def forward(self, path: str, body: bytes) -> AsyncGenerator[Answer]:
         """Posts ``body`` to the engine's own ``path`` and hands the answer through, byte for byte."""
-        async with self._turn(), self.send("POST", path, body) as answer:
+        async with self.turn(), self.send("POST", path, body) as answer:
             yield answer
 
     async def health(self) -> bool:

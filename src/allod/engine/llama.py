@@ -29,6 +29,7 @@ from allod.engine.fold import folded, folds
 from allod.engine.http_runner import HTTPRunner
 from allod.engine.props import Props
 from allod.engine.runner import Answer, Facts
+from allod.engine.slots import prompt_of, with_slot
 from allod.engine.stream import CompletionReader
 from allod.engine.turns import Queue, Turns
 from allod.engine.wire import check_length, check_raw_length, completion_body
@@ -155,12 +156,14 @@ class LlamaRunner(HTTPRunner):
         check_raw_length(body, self.facts.context)
         if self.load.adapters:
             body = self._with_adapters(body)
-        if fold := folds(path, body):
-            async with self._turn(), self.send("POST", path, fold) as answer:
-                yield await folded(answer, self._told)
-            return
-        async with self._turn(), self.send("POST", path, body) as answer:
-            yield Answer(answer.status, answer.content_type, self._told(answer.body))
+        fold = folds(path, body)
+        async with self.turn(prompt_of(body)) as slot:
+            pinned = with_slot(path, fold or body, slot)
+            async with self.send("POST", path, pinned) as answer:
+                if fold:
+                    yield await folded(answer, self._told)
+                else:
+                    yield Answer(answer.status, answer.content_type, self._told(answer.body))
 
     async def _told(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """A body that breaks off with our error."""
@@ -200,8 +203,9 @@ class LlamaRunner(HTTPRunner):
 
     # ── the way there ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _turn(self) -> AbstractAsyncContextManager[None]:
-        return self._turns.turn()
+    def turn(self, prompt: bytes = b"") -> AbstractAsyncContextManager[int]:
+        """Held while a request uses the model; the slot it should take."""
+        return self._turns.turn(prompt)
 
     @asynccontextmanager
     async def send(self, method: str, path: str, body: bytes = b"") -> AsyncGenerator[Answer]:

@@ -1,13 +1,14 @@
 """Waiting in arrival order: a bound over all models on how many may wait, and a turn at a model's slots.
 
 The queue is one for the engine; each loaded model has turns of its own. A request that finds a free slot never touches
-the queue. A full queue is Busy.
+the queue. A full queue is Busy. Which slot it is to be, ``slots`` says.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
+from allod.engine.slots import Slots
 from allod.errors import Busy
 
 
@@ -43,11 +44,12 @@ class Turns:
 
     def __init__(self, slots: int, queue: Queue) -> None:
         self.queue = queue
+        self.slots = Slots(slots)
         self._free = asyncio.Semaphore(slots)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[None]:
-        """Held while a request runs.
+    async def turn(self, prompt: bytes = b"") -> AsyncGenerator[int]:
+        """Held while a request runs; the number of the slot that suits its prompt best.
 
         Raises:
             Busy: no slot is free and the queue is full.
@@ -57,7 +59,9 @@ class Turns:
                 await self._free.acquire()
         else:
             await self._free.acquire()  # at once: locked() tells of waiters too
+        slot = self.slots.take(prompt)
         try:
-            yield
+            yield slot
         finally:
+            self.slots.release(slot)
             self._free.release()

@@ -1,0 +1,77 @@
+"""Which slot of a child a request should take: the one whose cache it continues, else one beside those at work.
+
+llama.cpp, left alone, takes the slot with the most alike prompt or the one unused longest. But it decodes several slots
+in one step only where their numbers follow each other (llama_batch_allocr::split_equal): two streams in slots 0 and 1
+gave 1.27 times the tokens of one, in slots 0 and 2 0.96 times (qwen2.5-coder 1.5B on 3 cores). One cache for all slots
+would be an answer too, but then each stream passes over everybody's cells: half as fast, beside 3 long idle prompts.
+"""
+
+import time
+
+KEPT = 64 * 1024  # bytes of a prompt that are remembered
+PINNED = ("/v1/chat/completions", "/v1/completions", "/completion", "/infill")  # the paths that know of slots
+GRAIN = 256  # bytes; a common beginning shorter than this is worth nothing, and differences below it neither
+
+
+class Slots:
+    """The slots of one child: which are at work, and how the last prompt of each began."""
+
+    def __init__(self, count: int) -> None:
+        self.busy: set[int] = set()
+        self._prompts = [b""] * count
+        self._used = [0.0] * count
+
+    def take(self, prompt: bytes) -> int:
+        """A free slot for a prompt; it is busy from now on. There must be one."""
+        prompt = prompt[:KEPT]
+        free = [slot for slot in range(len(self._prompts)) if slot not in self.busy]
+        slot = min(free, key=lambda s: (-self._worth(s, prompt), self._runs(s), self._used[s], s))
+        self.busy.add(slot)
+        self._prompts[slot] = prompt
+        return slot
+
+    def release(self, slot: int) -> None:
+        """It is free again, its cache kept."""
+        self.busy.discard(slot)
+        self._used[slot] = time.monotonic()
+
+    def _worth(self, slot: int, prompt: bytes) -> int:
+        """What a prompt would find of its beginning in a slot's cache, less what of another's it would drop there."""
+        held = self._prompts[slot]
+        found = common(held, prompt)
+        return max(0, 2 * found - len(held)) // GRAIN
+
+    def _runs(self, slot: int) -> int:
+        """Into how many runs of neighbours the slots at work would fall with this one."""
+        busy = self.busy | {slot}
+        return sum(number - 1 not in busy for number in busy)
+
+
+def common(one: bytes, other: bytes) -> int:
+    """Bytes that two texts have in common at their beginning."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+# ── slots for raw bodies ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def prompt_of(body: bytes) -> bytes:
+    """Where a raw body's prompt begins, without taking the body apart: good enough to find its like again."""
+    places = [at for key in (b'"messages"', b'"prompt"', b'"input"') if (at := body.find(key)) >= 0]
+    return body[min(places) :] if places else b""
+
+
+def with_slot(path: str, body: bytes, slot: int) -> bytes:
+    """A raw body that says which slot to take; as it is where that would mean nothing, or it is no object."""
+    start = body.lstrip()
+    if path not in PINNED or not start.startswith(b"{"):
+        return body
+    rest = start[1:].lstrip()
+    return b'{"id_slot":%d%s' % (slot, rest if rest.startswith(b"}") else b"," + rest)
