@@ -109,6 +109,15 @@ async def test_a_smaller_context_uses_what_is_loaded_a_larger_one_loads_anew(ope
         assert engine.running()[0].pid != pid, "threads were asked for, so it is loaded with those"
 
 
+async def test_more_slots_load_anew_fewer_do_not(open_home: OpenHome) -> None:
+    async with Engine(open_home("one")) as engine:
+        await use(engine, "one", LoadOptions(context=512, slots=2, threads=2))
+        await use(engine, "one", LoadOptions(context=512, slots=1, threads=2))
+        assert [r.slots for r in engine.running()] == [2]
+        await use(engine, "one", LoadOptions(context=512, slots=3, threads=2))
+        await until(lambda: [r.slots for r in engine.running()] == [3])
+
+
 async def test_a_larger_context_does_not_disturb_who_is_answering(open_home: OpenHome) -> None:
     async with Engine(open_home("one")) as engine, engine.lease("one", SMALL) as small:
         stream = small.chat(ChatRequest([Message("user", "Talk.")], Options(max_tokens=60, extra={"ignore_eos": True})))
@@ -396,6 +405,16 @@ async def test_closing_ends_everything(open_home: OpenHome) -> None:
         assert not alive(pid)
     with pytest.raises(EngineFailed, match="closed"):
         await use(engine, "one")
+
+
+async def test_closing_amid_an_answer(open_home: OpenHome) -> None:
+    engine = Engine(open_home("one"))
+    async with engine.lease("one", SMALL) as runner:
+        stream = runner.chat(ChatRequest([Message("user", "Talk.")], Options(extra={"ignore_eos": True})))
+        await anext(stream)
+        await engine.close()
+        with pytest.raises(EngineFailed, match="unloaded"):
+            await answered(stream)
 
 
 async def test_closing_while_it_loads(open_home: OpenHome) -> None:

@@ -111,6 +111,32 @@ async def test_an_allod_or_an_ollama_loads_it_as_asked(home: Home) -> None:
 
 
 @pytest.mark.anyio
+async def test_vectors_and_scores_in_the_order_of_the_inputs(home: Home) -> None:
+    vectors = [{"index": 1, "embedding": [0, 1]}, {"index": 0, "embedding": [1, 0]}]
+    scores = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": -2}]
+    replies = VLLM | {
+        "/v1/embeddings": (200, {"data": vectors, "usage": {"prompt_tokens": 7}}),
+        "/v1/rerank": (200, {"results": scores}),
+    }
+    async with (
+        server(replies) as (url, asked),
+        RemoteEngine(url, egress=Egress(home)) as engine,
+        engine.lease("org/model") as runner,
+    ):
+        found = await runner.embed(["a", "b"])
+        assert (found.vectors, found.prompt_tokens) == ([[1.0, 0.0], [0.0, 1.0]], 7)
+        assert asked[-1][1] == {"model": "org/model", "input": ["a", "b"]}
+        assert await runner.rerank("q", ["a", "b"]) == [-2.0, 0.9]
+        assert asked[-1][1] == {"model": "org/model", "query": "q", "documents": ["a", "b"]}
+        assert await runner.rerank("q", []) == []
+        for wrong in (["a"], ["a", "b", "c"]):
+            with pytest.raises(EngineFailed):
+                await runner.embed(wrong)
+            with pytest.raises(EngineFailed):
+                await runner.rerank("q", wrong)
+
+
+@pytest.mark.anyio
 async def test_a_name_that_an_ollama_does_not_know(home: Home) -> None:
     replies = OLLAMA | {"/api/show": (404, {"error": "model 'mistrall' not found"})}
     async with server(replies) as (url, _), RemoteEngine(url, egress=Egress(home)) as engine:

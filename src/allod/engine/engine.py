@@ -144,7 +144,7 @@ class Engine:
             with nullcontext() if first else self.queue.place():
                 instance = await waiter.given
         except BaseException:
-            if waiter.given.done() and not waiter.given.exception():
+            if waiter.given.done() and not waiter.given.cancelled() and not waiter.given.exception():
                 self._release(waiter.given.result(), None)
             raise
         finally:

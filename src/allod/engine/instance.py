@@ -45,10 +45,11 @@ class Instance:
         """Whether it can be had for that: the same model, large enough, loaded as it was explicitly asked for."""
         if self.key != key or self.draining or self.state not in ("loading", "ready"):
             return False
-        # One that had to be loaded smaller than usual serves who asks for the usual: it would not get larger.
+        # One that had to be loaded with less than usual serves who asks for the usual: it would not get more.
         usual = not wish.asked and self.wish.context >= wish.context
         return (
             (self.plan.context >= wish.context or usual)
+            and options.slots <= self.wish.slots
             and (not options.threads or self.wish.threads == wish.threads)
             and (not options.batch or self.wish.batch == wish.batch)
             and (options.gpu_layers < 0 or self.wish.gpu_layers == wish.gpu_layers)

@@ -69,6 +69,7 @@ class LlamaRunner(HTTPRunner):
         self._turns = turns
         self._pool = Pool(*child.address, {"authorization": f"Bearer {key}"})
         self._marker = ""
+        self._closed = False
 
     @classmethod
     async def start(cls, load: Load, queue: Queue | None = None, child: Child | None = None) -> "LlamaRunner":
@@ -171,7 +172,7 @@ class LlamaRunner(HTTPRunner):
             async for data in body:
                 yield data
         except ConnectionLost:
-            raise await self.child.fate(self.facts.model) from None
+            raise await self._fate() from None
 
     # ── adapters ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -213,7 +214,7 @@ class LlamaRunner(HTTPRunner):
             async with self._pool.open(method, path, body) as answer:
                 yield answer
         except ConnectionLost:
-            raise await self.child.fate(self.facts.model) from None
+            raise await self._fate() from None
 
     @property
     def url(self) -> str:
@@ -226,12 +227,19 @@ class LlamaRunner(HTTPRunner):
         """Whether the child still runs."""
         return self.child.alive
 
+    async def _fate(self) -> EngineFailed:
+        """Why a connection broke."""
+        if self._closed:
+            return EngineFailed(f"'{self.facts.model}' was unloaded meanwhile", "Ask again.")
+        return await self.child.fate(self.facts.model)
+
     def disconnect(self) -> None:
         """Closes the connections that wait for further requests."""
         self._pool.close()
 
     async def close(self) -> None:
         """Kills the child and gives the memory back."""
+        self._closed = True
         self.disconnect()
         await self.child.kill()
 
