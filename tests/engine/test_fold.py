@@ -61,6 +61,15 @@ async def test_several_answers_at_once(smollm2: LlamaRunner) -> None:
 
 
 @pytest.mark.anyio
+async def test_several_prompts_at_once(smollm2: LlamaRunner) -> None:
+    body = {"prompt": ["One, two,", "A, B,"], "max_tokens": 3, "temperature": 0}
+    _, answer = await forwarded(smollm2, COMPLETIONS, body)
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1]
+    _, alone = await forwarded(smollm2, COMPLETIONS, body | {"prompt": "A, B,"})
+    assert answer["choices"][1]["text"] == alone["choices"][0]["text"]
+
+
+@pytest.mark.anyio
 async def test_refusals_pass(smollm2: LlamaRunner) -> None:
     status, answer = await forwarded(smollm2, CHAT, {"messages": [{"role": "user", "content": "hi " * 3000}]})
     assert status == 400 and answer["error"]["type"] == "exceed_context_size_error"

@@ -76,6 +76,12 @@ def test_a_gap_is_filled_first() -> None:
     [
         (b'{"messages": []}', b'{"id_slot":3,"messages": []}'),
         (b"  { }", b'{"id_slot":3}'),
+        (b'{"n":1}', b'{"id_slot":3,"n":1}'),
+        (b'{"n": 2}', b'{"n": 2}'),
+        (b'{"prompt":[1, 2]}', b'{"id_slot":3,"prompt":[1, 2]}'),
+        (b'{"prompt": ["a", "b"]}', b'{"prompt": ["a", "b"]}'),
+        (b'{"prompt":[[1], [2]]}', b'{"prompt":[[1], [2]]}'),
+        (b'{"content": "\\"n\\": 2"}', b'{"id_slot":3,"content": "\\"n\\": 2"}'),
         (b"[1]", b"[1]"),
         (b"", b""),
         (b"nonsense", b"nonsense"),

@@ -6,10 +6,12 @@ gave 1.27 times the tokens of one, in slots 0 and 2 0.96 times (qwen2.5-coder 1.
 would be an answer too, but then each stream passes over everybody's cells: half as fast, beside 3 long idle prompts.
 """
 
+import re
 import time
 
 KEPT = 64 * 1024  # bytes of a prompt that are remembered
 PINNED = ("/v1/chat/completions", "/v1/completions", "/completion", "/infill")  # the paths that know of slots
+SEVERAL = re.compile(rb'"n"\s*:\s*(?:[2-9]|[1-9][0-9])|"prompt"\s*:\s*\[\s*["\[{]')
 GRAIN = 256  # bytes; a common beginning shorter than this is worth nothing, and differences below it neither
 
 
@@ -69,9 +71,13 @@ def prompt_of(body: bytes) -> bytes:
 
 
 def with_slot(path: str, body: bytes, slot: int) -> bytes:
-    """A raw body that says which slot to take; as it is where that would mean nothing, or it is no object."""
+    """A raw body that says which slot to take.
+
+    It is left as it is where that would mean nothing, where it asks for several answers, which would then wait for each
+    other, and where it is no object.
+    """
     start = body.lstrip()
-    if path not in PINNED or not start.startswith(b"{"):
+    if path not in PINNED or not start.startswith(b"{") or SEVERAL.search(body):
         return body
     rest = start[1:].lstrip()
     return b'{"id_slot":%d%s' % (slot, rest if rest.startswith(b"}") else b"," + rest)
