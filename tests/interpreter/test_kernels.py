@@ -169,7 +169,7 @@ ODD = [
     ("sys.exit(3)", "SystemExit", "3"),
     ("raise KeyboardInterrupt", "KeyboardInterrupt", ""),
     ("x = '", "SyntaxError", ""),
-    ("\x00", "SyntaxError", ""),
+    ("\x00", "SyntaxError|ValueError", ""),  # Python before 3.11.4: ValueError
 ]
 
 
@@ -177,7 +177,7 @@ async def test_odd_failures_are_told_and_the_kernel_lives(home: Home, folder: Pa
     async with started(home, folder) as kernel:
         for code, name, words in ODD:
             found = await failure(kernel, code)
-            assert found.name == name, code
+            assert found.name in name.split("|"), code
             assert words in found.text, code
             assert len(found.text) < 5000, code
             assert await printed(kernel, "1 + 1") == "2", code

@@ -6,6 +6,7 @@
 Exit codes: that of the AllodError's class; 130 after Ctrl-C; 141 when the reader of a pipe went away; 70 for a bug.
 """
 
+import contextlib
 import os
 import sys
 import traceback
@@ -56,7 +57,8 @@ def report(error: BaseException, debug: bool) -> int:
 
 def lines(message: str, remedy: str = "") -> None:
     """``Error: …`` and, below it, what to do."""
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # that stdout cannot be written is `flush`'s to tell
+        sys.stdout.flush()
     print(f"Error: {message}", file=sys.stderr)
     if remedy:
         print(remedy, file=sys.stderr)
@@ -86,11 +88,18 @@ def of_the_disk(error: OSError) -> Disk | None:
 
 
 def flush(code: int) -> int:
-    """Flushes stdout, so that a reader that went away is noticed here and not by Python at exit."""
+    """Flushes stdout, so that a reader that went away, or a full disk, is noticed here and not by Python at exit."""
+    lost = code == PIPE
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        code = PIPE
-    if code == PIPE:  # what is still in the buffer would be tried again at exit, with a message
+        code, lost = PIPE, True
+    except OSError as error:
+        lost = True
+        if not code:
+            mapped = of_the_disk(error)
+            lines(mapped.message if mapped else f"cannot write the output: {error.strerror}")
+            code = 1
+    if lost:  # what is still in the buffer would be tried again at exit, with a message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code

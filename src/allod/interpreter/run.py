@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WATCH_EVERY = 0.25  # seconds between looks at time, memory and disk
 AGAIN_EVERY = 0.4  # seconds between interrupts of code that does not heed the first
 STOPPED_WITHIN = 1.8  # seconds from an interrupt to the kill
-IDLE_AFTER_REPLY = 2.0  # seconds to wait for publications that a flood may have dropped
+IDLE_AFTER_REPLY = 1.0  # seconds to wait for publications that a flood may have dropped
 IDLE_CPU = 0.02  # processor seconds a second below which code counts as waiting
 CHECK_DISK = 1 << 30  # bytes that the disk loses between two looks at what the job itself wrote
 LARGEST_PICTURE = 20 << 20  # characters, as base64

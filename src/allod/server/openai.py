@@ -48,7 +48,7 @@ from allod.server.state import State
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 EVENT_END = b"\n\n"
 DONE = b"data: [DONE]\n\n"
-NULL = b"data: null\n\n"  # what llama.cpp begins with where there are several prompts; clients trip over it
+NULL = b"data: null\n\n"  # llama.cpp's beginning of each of several prompts; clients trip over it
 LARGEST_ANSWER = 256 * 2**20  # bytes of an answer that is not streamed
 LARGEST_ERROR = 2**20
 
@@ -126,10 +126,10 @@ class Door:
                         rest = piece
                         continue
                     piece, rest = piece[:end], piece[end:]
-                if piece.startswith(NULL):
-                    piece = piece[len(NULL) :]
-                last = piece
+                if NULL in piece:  # a line break within an event's JSON is escaped, so this is always an event
+                    piece = piece.replace(NULL, b"")
                 if piece:
+                    last = piece
                     yield piece
             if not last.endswith(DONE):
                 raise EngineFailed("the answer broke off", "Ask again.")
