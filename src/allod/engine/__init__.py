@@ -2,13 +2,14 @@
 
     async with connect(Home.open()) as engine, engine.lease("smollm2") as runner: ...
 
-    engine.py        Engine: leases, queue, eviction, restarts        instance.py, plan.py, turns.py, cores.py
-    runner.py        Runner: the protocol                             http_runner.py
-    llama.py         LlamaRunner, the parent side of one child        child.py, connection.py, fold.py
+    engine.py        Engine: leases, queue, eviction, restarts        instance.py, plan.py, options.py, cores.py
+    runner.py        Runner: the protocol                             http_runner.py: all of it that is HTTP
+    llama.py         LlamaRunner, the parent side of one child        child.py, connection.py, props.py, fold.py
+    turns.py         waiting for a slot                               slots.py: which one
     llama_worker.py  the child
-    remote.py        RemoteEngine, RemoteRunner, connect
+    remote.py        RemoteEngine, RemoteRunner, connect              discovery.py: what a server can do
     wire.py          our language to JSON                             stream.py: and back
-    defaults.py      a model's own defaults under a request           options.py: LoadOptions, keep_alive
+    defaults.py      a model's own defaults under a request
 
 What is exported is loaded at first use, so that importing the room is free.
 """
