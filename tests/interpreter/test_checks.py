@@ -36,6 +36,12 @@ def test_files_that_are_to_be_made(task: str, files: list[str]) -> None:
         ("save it with the columns country and revenue, highest first.", ["country", "revenue"]),
         ("with the columns order_id, customer, unit price.", ["order_id", "customer", "unit price"]),
         ("with the columns Product, Units, and Price for each month", ["Product", "Units", "Price"]),
+        ("Save as errors.csv with hour and count, and tell me", ["hour", "count"]),
+        ("one row for each copy with title, author, year and shelf.", ["title", "author", "year", "shelf"]),
+        ("make x.xlsx with name and average grade of each pupil", []),
+        ("with Ann and Bob", []),
+        ("Convert it to a normal file cities.csv with commas, and tell me the total", []),
+        ("into a.csv with commas and tell me how many", []),
         ("fill the columns", []),
         ("with the same columns", []),
     ],
@@ -104,13 +110,13 @@ def test_columns_are_compared_by_their_letters() -> None:
 
 def test_demands_name_what_is_not_there_yet() -> None:
     task = "From the file in.csv make out.csv with the columns a and b, highest first"
-    assert demands(task, {"in.csv"}) == ["the columns a, b", "sorted: highest first", "save it as out.csv"]
+    assert demands(task, {"in.csv"}) == ["the columns a, b", "sorted: highest first", "save it as out.csv with to_csv"]
     assert demands("save the unique ones as unique.csv, sorted", set()) == [
         "no duplicates",
         "sorted",
-        "save it as unique.csv",
+        "save it as unique.csv with to_csv",
     ]
-    assert demands("save them as unique.csv", set()) == ["save it as unique.csv"]
+    assert demands("save them as unique.csv", set()) == ["save it as unique.csv with to_csv"]
 
 
 def test_when_an_answer_without_code_is_believed() -> None:

@@ -217,6 +217,17 @@ def test_text(folder: Path) -> None:
     assert load(found)["notes"].startswith("Grüße")
 
 
+def test_table_in_markdown(folder: Path) -> None:
+    Path("prices.md").write_text(
+        "# Prices\n\n| Item | Price |\n|------|------:|\n| Tea | 2.50 |\n| Cake | 4 |\n\nThanks\n"
+    )
+    found = one()
+    assert load(found)["prices"].to_dict("list") == {"Item": ["Tea", "Cake"], "Price": [2.5, 4.0]}
+    assert found.lines == ["# Prices", "Thanks"]
+    Path("prices.md").write_text("| a | b |\n|---|\n| 1 | 2 | 3 |\n")
+    assert load(one())["prices"].startswith("| a")
+
+
 WEB = '10.0.0.{} - - [01/May/2024:10:00:0{} +0000] "GET /a?b={} HTTP/1.1" {} {} "-" "Mozilla/5.0 (X11)"\n'
 
 
@@ -377,7 +388,7 @@ def test_results(folder: Path) -> None:
     Path("bad.xlsx").write_bytes(b"no")
     found = json.loads(results.results(["out.csv", "out.txt", "bad.xlsx", "gone.csv"]))
     assert found[0]["columns"] == ["n", "v"]
-    assert (found[0]["rows"], found[0]["order"], found[0]["repeated"]) == (3, {"n": "up", "v": "down"}, 1)
+    assert (found[0]["rows"], found[0]["order"], found[0]["repeated"]) == (3, {"n": "a-z", "v": "down"}, 1)
     assert (found[1]["first"], found[1]["repeated"]) == (["b", "a", "a"], 1)
     assert found[2]["columns"] == []
 

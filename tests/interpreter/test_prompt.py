@@ -48,6 +48,7 @@ def test_examples_have_the_words_of_the_real_turns(profile: Profile) -> None:
         ("Which client of clients.csv has most orders in orders.csv?", ["table", "table"], "join"),
         ("Find all dates in letter.txt", ["text"], "text"),
         ("Rename the songs in the folder music", [], "files"),
+        ("Move the invoices into folders by year", [], "moving"),
         ("Make photo.png half as large", ["picture"], "pictures"),
         ("Draw sales.csv as a line chart and save it as sales.png", ["table"], "chart"),
         ("Simulate 1000 throws of two dice", [], "calculation"),

@@ -1,6 +1,5 @@
 """Bringing variables back: what makes them is run again, what reaches outside is not."""
 
-import builtins
 from typing import Any
 
 import pytest
@@ -9,20 +8,20 @@ from allod.interpreter import replay
 from allod.interpreter.replay import remembered
 
 
-def run(blocks: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def run(blocks: list[str]) -> dict[str, Any]:
     """The names that the hidden block leaves."""
     names: dict[str, Any] = {}
     exec(replay.block(remembered(blocks)), names)
     return {name: value for name, value in names.items() if not name.startswith("_")}
 
 
-def test_variables_imports_and_functions_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_imports_and_functions_come_back() -> None:
     blocks = [
         "import math\nx = 2",
         "def f(a):\n    return a * x\ny = f(math.floor(3.7))",
         "x += 1\nfor i in range(3):\n    x += i",
     ]
-    names = run(blocks, monkeypatch)
+    names = run(blocks)
     assert (names["x"], names["y"]) == (6, 6)
 
 
@@ -67,16 +66,15 @@ def test_what_only_reads_is_kept(statement: str) -> None:
     assert len(remembered([statement])) == 1
 
 
-def test_a_failing_statement_costs_only_itself(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["x = 1\ny = missing\nz = x + 1"], monkeypatch) == {"x": 1, "z": 2}
+def test_a_failing_statement_costs_only_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["x = 1\ny = missing\nz = x + 1"]) == {"x": 1, "z": 2}
     assert capsys.readouterr().out == ""
 
 
-def test_broken_code_and_quotes_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_code_and_quotes_do_no_harm() -> None:
     assert remembered(["x = (", "y = 1\0", "é = '''a\"b'''"]) == ["é = 'a\"b'"]
-    names = run(["s = '''{x}' + \"\\n\" '''", "t = s"], monkeypatch)
+    docstring = 'def f():\n    """one\n    two"""\n    return f.__doc__\nd = f()'
+    assert run([docstring])["d"].split() == ["one", "two"]
+    names = run(["s = '''{x}' + \"\\n\" '''", "t = s"])
     assert names["t"] == '{x}\' + "\n" '
     assert replay.block([]) == ""
-    assert builtins is not None

@@ -13,7 +13,7 @@ holds the work so far and the session over it; state persists from one ``run`` t
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Self
 
@@ -91,8 +91,9 @@ class Agent:
         spare: Workspace | None = self.workspace.fork()
         try:
             while True:
-                async for event in self._attempt(task, outcomes):
-                    yield event
+                async with aclosing(self._attempt(task, outcomes)) as inner:
+                    async for event in inner:
+                        yield event
                 outcomes.append(self.outcome)
                 if spare is None or not self._again(outcomes, time.monotonic() - begun):
                     break
@@ -106,8 +107,9 @@ class Agent:
                 if unused is not None:
                     unused.discard()
             self._second = None
-        async for event in self._end(outcomes, time.monotonic() - begun):
-            yield event
+        async with aclosing(self._end(outcomes, time.monotonic() - begun)) as inner:
+            async for event in inner:
+                yield event
 
     async def _end(self, outcomes: list[Outcome], seconds: float) -> AsyncGenerator[Event]:
         """Keeps what was said and done, and says how the job ended."""
@@ -146,11 +148,13 @@ class Agent:
         lessons = list(dict.fromkeys(outcome.lesson for outcome in before if outcome.lesson))[-3:]
         head: list[Message] = []
         job: list[Message] = []
-        async for event in self._job(session, task, lessons, head, job):
-            yield event
+        async with aclosing(self._job(session, task, lessons, head, job)) as inner:
+            async for event in inner:
+                yield event
         attempt = Attempt(self._means, session, task, [*head, *self.history, *job], len(head), len(before))
-        async for event in attempt.run():
-            yield event
+        async with aclosing(attempt.run()) as inner:
+            async for event in inner:
+                yield event
         self.outcome = attempt.outcome
         self.outcome.messages = [*job, *attempt.outcome.messages]
         self.outcome.codes = [*([self._read] if self._read else []), *attempt.outcome.codes]

@@ -5,8 +5,8 @@ or of what becomes of its workspace: ``agent`` decides that by its ``outcome``.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 from msgspec import Struct, field
 
@@ -70,6 +70,7 @@ class Attempt:
         self.outcome = Outcome()
         self._failing: set[str] = set()  # blocks that did not do
         self._problems: list[str] = []  # of the last block
+        self._turns = 0  # answers of the model
         self._opening = ""  # what the model's next answer begins with
 
     async def run(self) -> AsyncGenerator[Event]:
@@ -78,12 +79,14 @@ class Attempt:
         try:
             while not self._over():
                 turn = Turn(self.means.runner, self.means.stop)
-                async for event in turn.run(*self._question(), self._opening):
-                    yield event
+                async with aclosing(turn.run(*self._question(), self._opening)) as inner:
+                    async for event in inner:
+                        yield event
                 self._opening = ""
                 self._keep(turn)
-                async for event in self._answered(turn):
-                    yield event
+                async with aclosing(self._answered(turn)) as inner:
+                    async for event in inner:
+                        yield event
         finally:
             self.outcome.messages = self.messages[begun:]
 
@@ -120,7 +123,7 @@ class Attempt:
     async def _answered(self, turn: Turn) -> AsyncGenerator[Event]:
         """What follows from an answer: a block is run, words end the attempt, half a block is asked for again."""
         bounds = self.means.profile.bounds
-        turns = sum(message.role == "assistant" for message in self.messages[self.fixed :])
+        self._turns += 1
         if self.means.stop.is_set():
             self._end("stopped", "stopped")
         elif turn.block is not None and self.outcome.blocks >= bounds.steps:
@@ -128,13 +131,14 @@ class Attempt:
         elif turn.block is not None and turn.block.code.strip() in self._failing:
             self._end("failed", "the model wrote the same block again, which had not done")
         elif turn.block is not None:
-            async for event in self._try(turn.block):
-                yield event
-        elif turns > 3 * bounds.steps:
+            async with aclosing(self._try(turn.block)) as inner:
+                async for event in inner:
+                    yield event
+        elif self._turns > 3 * bounds.steps:
             self._end("limit", "the model did not come to an end")
         elif turn.cut:
             self._say(prompt.CUT)
-        elif not self.outcome.blocks and turns < 2 and checks.needs_code(self.task, self.session.names):
+        elif not self.outcome.blocks and self._turns == 1 and checks.needs_code(self.task, self.session.names):
             self._say(prompt.CODE_FIRST)
             self._opening = prompt.FENCE
         else:
@@ -170,8 +174,9 @@ class Attempt:
                 self.messages[-1] = Message("assistant", prompt.fenced(decision.code))
         yield code
         printed = Printed()
-        async for event in self._run(code.code, printed):
-            yield event
+        async with aclosing(self._run(code.code, printed)) as inner:
+            async for event in inner:
+                yield event
         if self.means.stop.is_set():
             self._end("stopped", "stopped")
             return
@@ -179,7 +184,7 @@ class Attempt:
 
     async def _run(self, code: str, printed: "Printed") -> AsyncGenerator[Event]:
         ask = self.means.ask
-        async with contextlib.aclosing(self.session.kernel.run(code, stdin=ask is not None)) as outputs:
+        async with aclosing(self.session.kernel.run(code, stdin=ask is not None)) as outputs:
             async for output in outputs:
                 if isinstance(output, InputRequest) and ask is not None:
                     await self.session.kernel.answer(await ask(output.prompt, output.password))

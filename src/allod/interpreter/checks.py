@@ -16,6 +16,8 @@ KIND = (
 )
 MADE = re.compile(rf"{MAKE}\s+{KIND}[\"'`]?([\w./-]*[\w-]+\.(?:{ENDINGS}))\b", re.IGNORECASE)
 
+HOW = {"csv": " with to_csv", "xlsx": " with to_excel"}  # else a model does as the example did
+
 DOWN = "longest|largest|biggest|highest|greatest|most|heaviest|tallest|dearest|most expensive"
 UP = "shortest|smallest|lowest|fewest|least|lightest|cheapest"
 EITHER = "best|worst|top|newest|latest|oldest|earliest|youngest|first"
@@ -27,11 +29,21 @@ ORDER = (
 )
 NAME = r"[\w-]+(?: (?!(?:for|in|from|of|with|and|to|as|on|by|only|sorted|each)\b)[\w-]+)?"
 COLUMNS = re.compile(rf"\bcolumns:?\s+({NAME}(?:(?:,? and |, ){NAME})+)")
+# … and where no word says that they are columns: "save it as errors.csv with hour and count", "with a, b, c and d".
+WORD = r"(?!(?:tell|give|show|print|save|how|what|which|then|also|make|the|all|one|no|only)\b)\w+"
+MANY = rf"(?:{WORD}, )+{WORD} and {WORD}"
+WITH = re.compile(
+    rf"(?:\.(?:csv|xlsx|json) with (?={WORD} and |{MANY})|\bwith (?={WORD}, {WORD}, ))"
+    rf"({MANY}|{WORD} and {WORD})\b(?! \w+ (?:and|of)\b)"
+)
 UNIQUE = re.compile(r"\bwithout (any )?duplicates|\bno duplicates|\beach (one )?only once|\bunique\b", re.IGNORECASE)
 
 
 class Result(Struct, frozen=True):
-    """A file that a job wrote, as looked at inside the sandbox. ``order``: column → up, down or same."""
+    """A file that a job wrote, as looked at inside the sandbox.
+
+    ``order``: column → up or down (numbers, dates), a-z or z-a (text), same.
+    """
 
     path: str
     about: str = ""
@@ -74,7 +86,7 @@ def table_problems(task: str, table: Result) -> list[str]:
         found.append(f"{table.path} has no rows.")
     way, words = asked_order(task)
     ways = set(table.order.values())
-    if way and table.rows > 1 and not (ways & {"up", "down", "same"} if way == "any" else ways & {way, "same"}):
+    if way and table.rows > 1 and not (ways if way == "any" else ways & {way, "same"}):
         found.append(f"The rows of {table.path} are not in order: sort them before you save them, {words}.")
     return found
 
@@ -96,8 +108,8 @@ def demands(task: str, names: set[str]) -> list[str]:
     way, words = asked_order(task)
     if way:
         found.append(words if "sort" in words else f"sorted: {words}")
-    found += [f"save it as {name}" for name in made_files(task) if name.rpartition("/")[2].casefold() not in there][:3]
-    return found
+    made = [name for name in made_files(task) if name.rpartition("/")[2].casefold() not in there]
+    return found + [f"save it as {name}{HOW.get(name.rpartition('.')[2].casefold(), '')}" for name in made[:3]]
 
 
 def asks_unique(task: str) -> bool:
@@ -112,7 +124,7 @@ def made_files(task: str) -> list[str]:
 
 def asked_columns(task: str) -> list[str]:
     """The columns that a task lists: "with the columns country and revenue, highest first"."""
-    match = COLUMNS.search(task)
+    match = COLUMNS.search(task) or WITH.search(task)
     if match is None:
         return []
     listed = re.split(rf", (?={DOWN}|{UP}|{EITHER}|sorted)", match[1])[0]

@@ -37,7 +37,8 @@ def fitting(profile: Profile, task: str, kinds: Sequence[str], empty: bool) -> E
     said = re.sub(r"[\w./-]*\.\w{2,5}\b", " ", task.casefold())  # without the names of files
 
     def score(example: Example) -> int:
-        words = sum(bool(re.search(rf"\b{re.escape(word)}\b", said)) for word in example.words)
+        found = [word for word in example.words if re.search(rf"\b{re.escape(word)}\b", said)]
+        words = sum(1 + word.count(" ") for word in found)
         files = any(kind in example.kinds for kind in kinds)
         joined = 0 < example.tables <= kinds.count("table")
         return 2 * words + 3 * files + 3 * joined + 3 * (example.empty and empty)

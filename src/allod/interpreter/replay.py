@@ -6,6 +6,7 @@ order, each statement by itself, and one that fails is passed over: it can only 
 """
 
 import ast
+import textwrap
 
 # Functions and methods with an effect outside the session.
 EFFECTS = frozenset([
@@ -53,16 +54,10 @@ def has_effect(node: ast.AST) -> bool:
 
 
 def block(statements: list[str]) -> str:
-    """One hidden block that runs them."""
-    return RUN.format(statements=statements) if statements else ""
+    """One hidden block that runs them. A plain cell, so that the kernel's own help with names is given to it too."""
+    return "\n".join(f"try:\n{indented(code)}\nexcept Exception:\n    pass" for code in statements)
 
 
-RUN = """
-def _allod_replay(names):
-    import contextlib, io
-    for code in {statements!r}:
-        with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(code, "<replay>", "exec"), names)
-_allod_replay(globals())
-del _allod_replay
-"""
+def indented(code: str) -> str:
+    """Statements as the body of another. They were unparsed, so no string goes over several lines but a docstring."""
+    return textwrap.indent(code, "    ")

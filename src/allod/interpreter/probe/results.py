@@ -16,7 +16,7 @@ ROWS = 3  # shown of a table
 
 @dataclasses.dataclass
 class Result:
-    """One file. ``order``: column → "up", "down" or "same"; a column that is not in order is left out. ``repeated``:
+    """One file. ``order``: column → how it goes; a column that is not in order is left out. ``repeated``:
     rows, or lines of a text, that are there a second time.
     """
 
@@ -74,11 +74,18 @@ def describe(frame: Any, result: Result) -> None:
 
 
 def order(series: Any) -> str:
-    """How the values go: "up", "down", "same" (too few or all alike), or ""."""
+    """How the values go: "up" or "down" for numbers and dates, "a-z" or "z-a" for text, "same" if all alike, or ""."""
     kept = series.dropna()
+    text = not pandas_types().is_numeric_dtype(kept) and not pandas_types().is_datetime64_any_dtype(kept)
     try:
         if kept.nunique() < 2:
             return "same"
-        return "up" if kept.is_monotonic_increasing else "down" if kept.is_monotonic_decreasing else ""
+        up, down = kept.is_monotonic_increasing, kept.is_monotonic_decreasing
     except TypeError:  # values that do not compare
         return ""
+    return ("a-z" if text else "up") if up else ("z-a" if text else "down") if down else ""
+
+
+def pandas_types() -> Any:
+    """pandas's tests of what a column holds."""
+    return library("pandas").api.types

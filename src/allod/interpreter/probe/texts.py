@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from allod.interpreter.probe import frames, logs
-from allod.interpreter.probe.finding import Finding, quoted, short, variable
+from allod.interpreter.probe.documents import numeric_lines
+from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, short, variable
 from allod.interpreter.probe.tables import encoding_of
 
 MOST = 30_000_000  # bytes of a text that are read
@@ -37,10 +38,39 @@ def plain(path: Path, finding: Finding) -> None:
         finding.about += f", {encoding}"
     if logs.looks_logged(path.suffix, lines) and logs.log(finding, lines, encoding):
         return
+    if markdown_table(finding, lines, encoding):
+        return
     finding.name = variable(finding.path)
     finding.what = f"its text (str), {len(text.splitlines())} lines, the first ones"
     finding.lines += [short(line, 110) for line in lines[:6]]
     finding.load = [f"{finding.name} = {opening(finding.path, encoding)}.read()"]
+
+
+def markdown_table(finding: Finding, lines: list[str], encoding: str) -> bool:
+    """Reads the table of a Markdown file that has just one; whether there is one."""
+    rows = [line for line in lines if line.lstrip().startswith("|")]
+    rules = [line for line in rows if re.fullmatch(r"\s*\|[\s|:-]+-[\s|:-]*", line)]
+    if len(rows) < 3 or len(rules) != 1 or rows[1] is not rules[0]:
+        return False
+    name = finding.name = variable(finding.path)
+    each = f"for line in {opening(finding.path, encoding)} if line.lstrip().startswith('|')"
+    finding.load = [
+        f"rows = [[cell.strip() for cell in line.strip().strip('|').split('|')] {each}]",
+        f"{name} = pd.DataFrame(rows[2:], columns=rows[0])",
+    ]
+    try:
+        frame = ran(finding.load, pd=library("pandas"))[name]
+    except ValueError:  # rows of different lengths
+        finding.load = []
+        return False
+    body = frame.to_numpy().tolist()
+    if made := numeric_lines(name, list(frame.columns), body):
+        finding.load += made
+        frame = ran(finding.load, pd=library("pandas"))[name]
+    finding.kind = "table"
+    finding.what = f"a DataFrame of the table in it, {len(frame)} rows, columns: {columns(frame)}"
+    finding.lines += [short(line, 110) for line in lines if line not in rows][:3]
+    return True
 
 
 def structured(path: Path, finding: Finding) -> None:
