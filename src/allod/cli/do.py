@@ -38,7 +38,7 @@ def do(
 ) -> None:  # fmt: skip
     """Have a model do a job on the files of a folder, safely.
 
-    It writes Python, which runs in a sandbox over a copy-on-write view of the folder. Nothing is changed until you say so.
+    It writes Python, which runs in a sandbox over a copy-on-write view of the folder. Nothing changes until you say so.
     """
     import asyncio
     import sys

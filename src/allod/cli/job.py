@@ -172,6 +172,9 @@ class Desk:
         if self.wanted.yes and status != "done":
             note("Nothing was applied, as the job was not done.")
             return None
+        if self.wanted.yes and empties(self.folder, changes):
+            note("Nothing was applied, as it would delete every file there is. Without --yes you are asked.")
+            return None
         paths = None if self.wanted.yes else await self.chosen(changes)
         if paths is not None and not paths:
             note("Nothing was applied.")
@@ -266,6 +269,13 @@ class Desk:
         except (EOFError, KeyboardInterrupt):
             await self.agent.stop()
             return ""
+
+
+def empties(folder: Path, changes: "Sequence[Change]") -> bool:
+    """Whether the changes delete every file in the folder: hardly what anybody said yes to beforehand."""
+    gone = {change.path for change in changes if change.kind == "deleted"}
+    files = (Path(top, name).relative_to(folder) for top, _, names in os.walk(folder) for name in names)
+    return bool(gone) and all(str(file) in gone for file in files)
 
 
 async def asked(question: str, letters: str) -> str:
