@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -527,3 +528,23 @@ async def test_a_cgroup_holds_the_job_where_one_may_be_made(home: Home, folder: 
         found = await failure(kernel, f"{shared}\nwhile True: pass")
         assert found.name == "MemoryLimit"
     assert not any(place.exists() for place in group.folders)
+
+
+async def test_closing_at_any_moment_of_the_start_leaves_nothing(home: Home, folder: Path) -> None:
+    for delay in (0, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2):
+        begun = time.monotonic()
+        async with started(home, folder):
+            await anyio.sleep(delay)
+        assert time.monotonic() - begun < 5
+    ours = os.fsencode(folder)
+    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if ours in read_bytes(path)]
+    assert not left
+    assert not list(Path(tempfile.gettempdir()).glob(f"allod-kernel-{os.getpid()}-*"))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes; none where its process has ended."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

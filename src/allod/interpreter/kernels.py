@@ -209,14 +209,14 @@ class Kernel:
                 with contextlib.suppress(Exception, asyncio.CancelledError):
                     await task
         self._starting = self._warming = None
+        if self._client is not None:
+            # With its sockets, and while they are connected: a broken connection would take a second to let go.
+            self._client.context.destroy(linger=0)
+            self._client = None
         if self._process is not None:
             self._process.kill()
             await self._process.wait()
             self._process = None
-        if self._client is not None:
-            self._client.stop_channels()
-            self._client.context.destroy(linger=0)
-            self._client = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

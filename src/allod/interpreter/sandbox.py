@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+import anyio
 from msgspec import Struct
 
 from allod.errors import SandboxFailed
@@ -112,12 +113,10 @@ class Process:
                 os.killpg(os.getpgid(program), number)
 
     def kill(self) -> None:
-        """Kills everything inside, at once."""
+        """Kills everything inside, at once; bubblewrap itself sees that and ends."""
         if not self.ended:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.init, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError):
-                self.bwrap.kill()
 
     async def wait(self) -> int:
         """Waits for the end and clears up; the program's exit status, 128 + n when signal n ended it."""
@@ -173,13 +172,25 @@ class Sandbox:
         Raises:
             SandboxFailed: the namespace or the overlay could not be made; the message has bubblewrap's own words.
         """
+        # To the end even when cancelled: bubblewrap killed before it has told us its child's pid leaves that behind.
+        starting = asyncio.ensure_future(self._spawn(view, command, env, limits))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True), contextlib.suppress(SandboxFailed):
+                process = await starting
+                process.kill()
+                await process.wait()
+            raise
+
+    async def _spawn(self, view: View, command: Sequence[str], env: Mapping[str, str], limits: Limits) -> Process:
         info_read, info_write = os.pipe()
         block_read, block_write = os.pipe()
         argv = self.argv(view, command, env)
         argv[1:1] = ["--info-fd", str(info_write), "--block-fd", str(block_read)]
         try:
             bwrap = await start(argv, (info_write, block_read))
-        except BaseException:
+        except SandboxFailed:
             os.close(info_read)
             os.close(block_write)
             raise
@@ -200,14 +211,9 @@ class Sandbox:
             if cgroup is not None and not cgroup.add(init):
                 cgroup.close()
                 cgroup = None
-            process = Process(bwrap, init, cgroup)
             with contextlib.suppress(BrokenPipeError):
                 os.write(block_write, b"1")
-            return process
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                bwrap.kill()
-            raise
+            return Process(bwrap, init, cgroup)
         finally:
             os.close(block_write)
 
