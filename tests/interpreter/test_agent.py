@@ -115,7 +115,7 @@ TOTALS = block(
 
 async def test_a_job(home: Home, folder: Path) -> None:
     async with Job(home, folder, ["Adding up.\n" + TOTALS, "Ulm sold 7, Bonn 5."]) as job:
-        seen = await job.do("Total the units of each city in sales.csv and save them as totals.csv")
+        seen = await job.do("Total the units of each city in sales.csv, save them as totals.csv, and tell me")
         read, code = every(Code, seen)
         assert (read.author, read.code) == ("allod", 'sales = pd.read_csv("sales.csv")')
         assert code.author == "model"
@@ -134,7 +134,7 @@ async def test_a_job(home: Home, folder: Path) -> None:
 
 async def test_what_the_model_is_told(home: Home, folder: Path) -> None:
     async with Job(home, folder, [TOTALS, "Done: 7."]) as job:
-        await job.do("Total the units of each city in sales.csv, save them as totals.csv")
+        await job.do("What are the totals of each city in sales.csv? Save them as totals.csv")
         first, second = job.asked(0), job.asked(1)
         assert first[0].role == "system"
         assert "sales is a DataFrame, 3 rows, columns: city (Ulm | Bonn), units (3 to 5)" in first[-1].text
@@ -144,6 +144,15 @@ async def test_what_the_model_is_told(home: Home, folder: Path) -> None:
         assert "New file totals.csv: 2 rows, columns city, units" in second[-1].text
         roles = [m.role for m in second[1:]]
         assert all(a != b for a, b in pairwise(roles))
+
+
+async def test_a_job_for_files_alone_ends_when_they_are_there(home: Home, folder: Path) -> None:
+    async with Job(home, folder, [TOTALS]) as job:
+        seen = await job.do("Total the units of each city in sales.csv and save them as totals.csv")
+        said = "totals.csv has 2 rows, columns city, units."
+        assert the(Answer, seen).text == "".join(e.text for e in every(Prose, seen)) == said
+        assert job.agent.history[-1] == Message("assistant", said)
+        assert the(Ended, seen).status == "done"
 
 
 async def test_generation_ends_with_the_block(home: Home, folder: Path) -> None:
@@ -172,7 +181,7 @@ async def test_an_error_goes_back_with_values_and_is_mended(home: Home, folder: 
 async def test_a_block_that_fails_again_begins_a_fresh_attempt(home: Home, folder: Path) -> None:
     bad = block("open('left.txt', 'w').write('x')\nimport cv2")
     async with Job(home, folder, [bad, bad, TOTALS, "Done."], bounds={"attempts": 2}) as job:
-        seen = await job.do("Total sales.csv, save it as totals.csv")
+        seen = await job.do("Total sales.csv, save it as totals.csv. How many?")
         assert "tried afresh" in the(Notice, seen).text
         assert [c.path for c in the(Changes, seen).changes] == ["totals.csv"]  # nothing of the first attempt is left
         again = job.asked(2)
@@ -201,7 +210,7 @@ async def test_the_number_of_blocks_is_limited(home: Home, folder: Path) -> None
 
 async def test_a_file_that_was_not_written_is_missed(home: Home, folder: Path) -> None:
     async with Job(home, folder, [block("print(1)"), TOTALS, "Done."]) as job:
-        seen = await job.do("Total sales.csv and save it as totals.csv")
+        seen = await job.do("Total sales.csv and save it as totals.csv. How many?")
         assert "totals.csv was not written." in job.asked(1)[-1].text
         assert the(Ended, seen).status == "done"
 
@@ -373,10 +382,10 @@ async def test_state_persists_and_the_model_is_told_the_variables(home: Home, fo
     ]
     async with Job(home, folder, replies) as job:
         await job.do("Keep the rows of sales.csv with more than 3 units")
-        seen = await job.do("Now save what is left as big.csv")
+        seen = await job.do("Now save what is left as big.csv. How many?")
         job_turn = job.asked(2)[-1].text
         assert "big is a DataFrame, 2 rows, columns: city (text" in job_turn
-        assert job_turn.endswith("Job: Now save what is left as big.csv\n- save it as big.csv with to_csv")
+        assert job_turn.endswith("Job: Now save what is left as big.csv. How many?\n- save it as big.csv with to_csv")
         assert not [c for c in every(Code, seen) if c.author == "allod"]  # what is there is not read again
         assert the(Changes, seen).changes[0].path == "big.csv"
         assert len(job.agent.history) == 10
@@ -399,8 +408,8 @@ async def test_a_failed_attempt_in_a_later_turn_keeps_the_earlier_work(home: Hom
     replies += [block("import os\nos.remove('one.txt')\n1/0"), block("import os\nos.remove('one.txt')\n1/0")]
     replies += [block("open('two.txt', 'w').write(str(x))"), "Done."]
     async with Job(home, folder, replies, bounds={"attempts": 2}) as job:
-        await job.do("Write one.txt")
-        seen = await job.do("Write two.txt")
+        await job.do("Write one.txt. How many?")
+        seen = await job.do("Write two.txt. How many?")
         assert [c.path for c in the(Changes, seen).changes] == ["one.txt", "two.txt"]
         assert the(Ended, seen).status == "done"
 
@@ -411,7 +420,7 @@ async def test_a_failed_attempt_in_a_later_turn_keeps_the_earlier_work(home: Hom
 async def test_code_that_deletes_the_folder_does_not(home: Home, folder: Path) -> None:
     wipe = block("import shutil, os\nfor name in os.listdir('.'):\n    os.remove(name)\nprint(os.listdir('.'))")
     async with Job(home, folder, [wipe, "Gone."]) as job:
-        seen = await job.do("Clean up sales.csv")
+        seen = await job.do("Clean up sales.csv. What is left?")
         assert [(c.path, c.kind) for c in the(Changes, seen).changes] == [("sales.csv", "deleted")]
         assert "Gone: sales.csv" in job.told
     assert (folder / "sales.csv").read_text().startswith("city")

@@ -14,7 +14,7 @@ from allod.chat import Message, Options
 from allod.engine.runner import Runner
 from allod.interpreter import checks, prompt
 from allod.interpreter.blocks import Block
-from allod.interpreter.events import Answer, Code, Error, Event, Notice, Output, Status
+from allod.interpreter.events import Answer, Code, Error, Event, Notice, Output, Prose, Status
 from allod.interpreter.languages import advice, language_of
 from allod.interpreter.outputs import Failure, InputRequest, Picture, Result, Stream
 from allod.interpreter.outputs import Notice as KernelNotice
@@ -181,6 +181,19 @@ class Attempt:
             self._end("stopped", "stopped")
             return
         await self._judge(code.code, printed)
+        if self._is_done():
+            self.messages.append(Message("assistant", self.session.summary))
+            yield Prose(self.session.summary)
+            yield Answer(self.session.summary)
+            self._end("done")
+
+    def _is_done(self) -> bool:
+        """Whether the files are all that was wanted, and nothing is wrong with them as far as that can be seen.
+
+        The model is not asked then: what a small one says of a file it made is more often wrong than the file.
+        """
+        files_only = self.means.profile.bounds.brief and not checks.asks_answer(self.task)
+        return files_only and not self._problems and bool(self.session.summary)
 
     async def _run(self, code: str, printed: "Printed") -> AsyncGenerator[Event]:
         ask = self.means.ask

@@ -36,6 +36,11 @@ WITH = re.compile(
     rf"(?:\.(?:csv|xlsx|json) with (?={WORD} and |{MANY})|\bwith (?={WORD}, {WORD}, ))"
     rf"({MANY}|{WORD} and {WORD})\b(?! \w+ (?:and|of)\b)"
 )
+ASKS = re.compile(
+    r"\?|\b(tell|how (many|much|long|often|far)|which|what|who|whose|when|where|why|count|say|show|print|explain|"
+    r"describe|report|summari[sz]e|answer|compare|find out)\b",
+    re.IGNORECASE,
+)
 UNIQUE = re.compile(r"\bwithout (any )?duplicates|\bno duplicates|\beach (one )?only once|\bunique\b", re.IGNORECASE)
 
 
@@ -157,6 +162,11 @@ def needs_code(task: str, names: set[str]) -> bool:
     ):
         return False
     return bool(names) or bool(re.search(rf"\d|\w\.(?:{ENDINGS})\b", task))
+
+
+def asks_answer(task: str) -> bool:
+    """Whether a person wants to be told something, and not only to have files made or changed."""
+    return ASKS.search(task) is not None
 
 
 def key(name: str) -> str:

@@ -24,6 +24,7 @@ class Session:
         self.workspace = workspace
         self.kernel = kernel
         self.names: set[str] = set()
+        self.summary = ""  # what this turn wrote so far, for a person
         self._before: State = {}  # when the turn began
         self._last: State = {}  # after the last block
 
@@ -57,7 +58,9 @@ class Session:
         results: list[Result] = []
         if there:
             results = probe.found(await self.hidden(probe.look_at(there)), list[Result]) or [Result(p) for p in there]
-        return told(block, now, self._before, {result.path: result for result in results}), results
+        by_path = {result.path: result for result in results}
+        self.summary = summed(turn, now, by_path)
+        return told(block, now, self._before, by_path), results
 
     async def hidden(self, code: str) -> list[Output]:
         """Runs code whose output nobody sees."""
@@ -97,3 +100,23 @@ def told(paths: list[str], now: State, before: State, results: dict[str, Result]
             f"Gone: {', '.join(gone[:SHOWN])}" + (f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else "")
         )
     return "\n".join(lines)
+
+
+def summed(paths: list[str], now: State, results: dict[str, Result]) -> str:
+    """What a turn wrote, as a sentence or two."""
+    there = [path for path in paths if now.get(path)]
+    gone = [path for path in paths if path in now and now[path] is None]
+    said: list[str] = []
+    if len(there) > SHOWN:
+        said.append(f"{len(there)} files are new or changed: {', '.join(there[:SHOWN])} …")
+    for path in there if len(there) <= SHOWN else ():
+        result = results.get(path)
+        held = (
+            f" has {result.rows} rows, columns {', '.join(result.columns)}"
+            if result and result.columns
+            else " is there"
+        )
+        said.append(path + held)
+    if gone:
+        said.append(f"{len(gone)} files are gone or have another name" if len(gone) > 1 else f"{gone[0]} is gone")
+    return ". ".join(said) + "." if said else ""

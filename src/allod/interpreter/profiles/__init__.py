@@ -64,6 +64,7 @@ class Bounds(Struct, frozen=True, forbid_unknown_fields=True):
     patience: float = 150.0  # seconds after which no new attempt is begun
     wall: float = 600.0  # seconds one block may run
     context: int = 8192  # tokens
+    brief: bool = True  # a job that asks for nothing but files ends when the checks find nothing wrong with them
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
