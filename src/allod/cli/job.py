@@ -265,7 +265,7 @@ class Desk:
         from prompt_toolkit import PromptSession
 
         try:
-            return await PromptSession[str]().prompt_async(prompt, is_password=password)
+            return await PromptSession[str]().prompt_async(prompt, is_password=password, handle_sigint=False)
         except (EOFError, KeyboardInterrupt):
             await self.agent.stop()
             return ""

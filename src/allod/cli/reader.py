@@ -79,7 +79,8 @@ class Reader:
     async def line(self, prompt: str, placeholder: FormattedText | None) -> str:
         """One line as typed."""
         try:
-            return await self.session.prompt_async(prompt, placeholder=placeholder)
+            # not its handler of SIGINT: leaving, it would take away the one of the job that asks
+            return await self.session.prompt_async(prompt, placeholder=placeholder, handle_sigint=False)
         except KeyboardInterrupt:
             raise Interrupted from None
 
