@@ -42,6 +42,15 @@ def test_the_one_unused_longest_where_nobody_works() -> None:
     assert slots.take(b"d") == 0
 
 
+def test_the_same_again_however_short() -> None:
+    slots = Slots(3)
+    for prompt in (b"a", b"b", b"c"):
+        slots.release(slots.take(prompt))
+    for prompt, slot in ((b"b", 1), (b"c and more", 2), (b"a", 0), (b"c and more", 2)):
+        assert slots.take(prompt) == slot
+        slots.release(slot)
+
+
 def test_who_goes_on_finds_its_slot() -> None:
     slots = Slots(4)
     long = [letter * GRAIN * 3 for letter in (b"a", b"b", b"c", b"d")]

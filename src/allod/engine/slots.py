@@ -12,7 +12,7 @@ import time
 KEPT = 64 * 1024  # bytes of a prompt that are remembered
 PINNED = ("/v1/chat/completions", "/v1/completions", "/completion", "/infill")  # the paths that know of slots
 SEVERAL = re.compile(rb'"n"\s*:\s*(?:[2-9]|[1-9][0-9])|"prompt"\s*:\s*\[\s*["\[{]')
-GRAIN = 256  # bytes; a common beginning shorter than this is worth nothing, and differences below it neither
+GRAIN = 256  # bytes of a common beginning that are worth being no neighbour of those at work
 
 
 class Slots:
@@ -27,7 +27,8 @@ class Slots:
         """A free slot for a prompt; it is busy from now on. There must be one."""
         prompt = prompt[:KEPT]
         free = [slot for slot in range(len(self._prompts)) if slot not in self.busy]
-        slot = min(free, key=lambda s: (-self._worth(s, prompt), self._runs(s), self._used[s], s))
+        grain = GRAIN if self.busy else 1
+        slot = min(free, key=lambda s: (-(self._worth(s, prompt) // grain), self._runs(s), self._used[s], s))
         self.busy.add(slot)
         self._prompts[slot] = prompt
         return slot
@@ -41,7 +42,7 @@ class Slots:
         """What a prompt would find of its beginning in a slot's cache, less what of another's it would drop there."""
         held = self._prompts[slot]
         found = common(held, prompt)
-        return max(0, 2 * found - len(held)) // GRAIN
+        return max(0, 2 * found - len(held))
 
     def _runs(self, slot: int) -> int:
         """Into how many runs of neighbours the slots at work would fall with this one."""
