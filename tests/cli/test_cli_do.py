@@ -15,7 +15,7 @@ from allod.home import Home
 from allod.interpreter.sandbox import Sandbox
 
 SAVE = "Here it is:\n```python\nopen('total.txt', 'w').write('42')\nprint('total', 40 + 2)\n```\n"
-TASK = "Write the total into total.txt"
+TASK = "What is 40 plus 2? Write the total into total.txt"
 Script = Callable[..., ScriptedServer]
 
 

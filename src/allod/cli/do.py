@@ -31,6 +31,7 @@ def do(
         int | None, typer.Option("--max-steps", metavar="N", min=1, max=100, help="Blocks of code an attempt may run.",
                           show_default="the profile's")
     ] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats or varies the job.", show_default="the profile's")] = None,
     keep_alive: Annotated[
         str, typer.Option("--keepalive", metavar="DURATION", help="How long a server keeps the model.",
                           show_default=False)
@@ -59,7 +60,7 @@ def do(
     if not text and output == "json":
         raise BadRequest("there is no job", "Type it after the options.")
     wanted = Wanted(
-        text, folder, model, profile, max_steps or 0, yes, go_on, output == "json", parse_keep_alive(keep_alive)
+        text, folder, model, profile, max_steps or 0, seed, yes, go_on, output == "json", parse_keep_alive(keep_alive)
     )
     code = asyncio.run(work(Home.open(), wanted))
     if code:

@@ -49,7 +49,8 @@ class Wanted(Struct, frozen=True):
     folder: Path
     model: str
     profile: str
-    max_steps: int
+    max_steps: int  # 0: the profile's
+    seed: int | None
     yes: bool
     go_on: bool
     as_json: bool
@@ -71,10 +72,12 @@ async def work(home: "Home", wanted: Wanted) -> int:
 
     folder = checked(wanted.folder)
     profile = profiles.load(home, wanted.profile)
-    if wanted.max_steps:
-        profile = msgspec.structs.replace(
-            profile, bounds=msgspec.structs.replace(profile.bounds, steps=wanted.max_steps)
-        )
+    bounds, sampling = profile.bounds, profile.sampling
+    profile = msgspec.structs.replace(
+        profile,
+        bounds=msgspec.structs.replace(bounds, steps=wanted.max_steps or bounds.steps),
+        sampling=msgspec.structs.replace(sampling, seed=sampling.seed if wanted.seed is None else wanted.seed),
+    )
     before = Conversation.last(home, folder) if wanted.go_on else None
     model = wanted.model or (before.model if before else profile.model)
     settings = Settings(params={"num_ctx": profile.bounds.context}, keep_alive=wanted.keep_alive)
