@@ -76,36 +76,37 @@ def table(path: str = "out.csv", **changes: object) -> Result:
 
 def test_nothing_to_complain_about() -> None:
     task = "Save a and b as out.csv with the columns a and b, highest first, without duplicates"
-    assert problems(task, {"in.csv", "out.csv"}, [table()], printed=False) == []
-    assert problems("How many rows are there?", {"in.csv"}, [], printed=True) == []
+    assert problems(task, {"in.csv", "out.csv"}, [table()], printed="") == []
+    assert problems("How many rows are there?", {"in.csv"}, [], printed="3") == []
 
 
 @pytest.mark.parametrize(
     ("task", "results", "printed", "words"),
     [
-        ("save it as other.csv", [table()], True, "other.csv was not written"),
-        ("with the columns a and c", [table()], True, "should have a, c"),
-        ("smallest first", [table()], True, "not in order"),
-        ("sorted by b", [table(order={})], True, "not in order"),
-        ("do it", [table(columns=["Unnamed: 0", "a"])], True, "index=False"),
-        ("do it", [table(rows=0)], True, "no rows"),
-        ("do it", [], False, "Nothing was printed"),
-        ("each only once", [Result("x.txt", repeated=2)], True, "2 duplicates"),
+        ("save it as other.csv", [table()], "3", "other.csv was not written"),
+        ("with the columns a and c", [table()], "3", "should have a, c"),
+        ("smallest first", [table()], "3", "not in order"),
+        ("sorted by b", [table(order={})], "3", "not in order"),
+        ("do it", [table(columns=["Unnamed: 0", "a"])], "3", "index=False"),
+        ("do it", [table(rows=0)], "3", "no rows"),
+        ("do it", [], " \n", "Nothing was printed"),
+        ("do it", [], "   a    b\n0  1  NaN\n1  2  NaN\n2  3  NaN\n", "mostly NaN"),
+        ("each only once", [Result("x.txt", repeated=2)], "3", "2 duplicates"),
     ],
 )
-def test_complaints(task: str, results: list[Result], printed: bool, words: str) -> None:
+def test_complaints(task: str, results: list[Result], printed: str, words: str) -> None:
     found = problems(task, {"in.csv", "out.csv", "x.txt"}, results, printed)
     assert len(found) == 1
     assert words in found[0]
 
 
 def test_an_order_cannot_be_missed_in_one_row() -> None:
-    assert problems("highest first", set(), [table(rows=1, order={"a": "same"})], printed=True) == []
-    assert problems("highest first", set(), [table(rows=1, order={})], printed=True) == []
+    assert problems("highest first", set(), [table(rows=1, order={"a": "same"})], printed="3") == []
+    assert problems("highest first", set(), [table(rows=1, order={})], printed="3") == []
 
 
 def test_columns_are_compared_by_their_letters() -> None:
-    assert problems("with the columns Unit price and name", set(), [table(columns=["unit_price", "Name"])], True) == []
+    assert problems("with the columns Unit price and name", set(), [table(columns=["unit_price", "Name"])], "3") == []
 
 
 def test_demands_name_what_is_not_there_yet() -> None:

@@ -46,6 +46,7 @@ def test_examples_have_the_words_of_the_real_turns(profile: Profile) -> None:
         ("Put the table in report.pdf into an Excel file, newest first", ["document"], "table"),
         ("Drop the rows of a.csv without a name", ["table"], "rows"),
         ("Which client of clients.csv has most orders in orders.csv?", ["table", "table"], "join"),
+        ("Which client in shop.db spent most?", ["database"], "join"),
         ("Find all dates in letter.txt", ["text"], "text"),
         ("Rename the songs in the folder music", [], "files"),
         ("Move the invoices into folders by year", [], "moving"),

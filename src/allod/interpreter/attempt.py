@@ -216,7 +216,7 @@ class Attempt:
             ask = prompt.mend(self.task)
         else:
             self.outcome.codes.append(code)
-            self._problems = checks.problems(self.task, self.session.names, results, bool(printed.text.strip()))
+            self._problems = checks.problems(self.task, self.session.names, results, printed.text)
             if self._problems:
                 self.outcome.lesson = " ".join(self._problems)
                 ask = prompt.complete(self.task, self._problems)

@@ -36,6 +36,7 @@ WITH = re.compile(
     rf"(?:\.(?:csv|xlsx|json) with (?={WORD} and |{MANY})|\bwith (?={WORD}, {WORD}, ))"
     rf"({MANY}|{WORD} and {WORD})\b(?! \w+ (?:and|of)\b)"
 )
+EMPTY = re.compile(r"\bNaN\b")
 ASKS = re.compile(
     r"\?|\b(tell|how (many|much|long|often|far)|which|what|who|whose|when|where|why|count|say|show|print|explain|"
     r"describe|report|summari[sz]e|answer|compare|find out)\b",
@@ -59,8 +60,13 @@ class Result(Struct, frozen=True):
     first: list[str] = field(default_factory=list[str])
 
 
-def problems(task: str, names: set[str], results: list[Result], printed: bool) -> list[str]:
-    """What is missing, a sentence each; empty where nothing is seen to be. ``names``: all files there are now."""
+def problems(task: str, names: set[str], results: list[Result], printed: str) -> list[str]:
+    """What is missing, a sentence each; empty where nothing is seen to be.
+
+    Args:
+        names: all files there are now.
+        printed: what the last block printed.
+    """
     found: list[str] = []
     there = {name.rpartition("/")[2].casefold() for name in names}
     found += [
@@ -69,8 +75,11 @@ def problems(task: str, names: set[str], results: list[Result], printed: bool) -
     tables = [result for result in results if result.columns]
     for table in tables:
         found += table_problems(task, table)
-    if not results and not printed:
+    if not results and not printed.strip():
         found.append("Nothing was printed and no file was changed.")
+    lines = [line for line in printed.splitlines() if line.strip()]
+    if len(lines) > 2 and sum(bool(EMPTY.search(line)) for line in lines) > len(lines) / 2:
+        found.append("The output is mostly NaN: values were assigned to rows that they do not belong to.")
     if (lists := [r for r in results if r.repeated]) and asks_unique(task):
         found.append(f"{lists[0].path} has {lists[0].repeated} duplicates.")
     return found

@@ -40,7 +40,7 @@ def fitting(profile: Profile, task: str, kinds: Sequence[str], empty: bool) -> E
         found = [word for word in example.words if re.search(rf"\b{re.escape(word)}\b", said)]
         words = sum(1 + word.count(" ") for word in found)
         files = any(kind in example.kinds for kind in kinds)
-        joined = 0 < example.tables <= kinds.count("table")
+        joined = 0 < example.tables <= kinds.count("table") + 2 * kinds.count("database")
         return 2 * words + 3 * files + 3 * joined + 3 * (example.empty and empty)
 
     return max(profile.prompt.examples, key=score, default=None)
