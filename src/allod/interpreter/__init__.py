@@ -1,7 +1,15 @@
 """What a person wants done: a model writes code, the code runs where it harms nothing, its changes are applied on yes.
 
-workspace.py   a folder that code may change freely without changing it; changes, apply, discard, fork
-undo.py        what was applied, and taking it back
-sandbox.py     where the code runs (bubblewrap)
-kernels.py     running it and handing on its output
+agent.py         does jobs: looks, reads, tries, and tries afresh        attempt.py, turn.py: one try, one answer
+prompt.py        the words the model is asked with                       profiles/: prompt, limits, sampling as data
+listing.py       what the folder holds, in few words                     probe/: the looking, inside the sandbox
+checks.py        what can be seen to be missing in a result              session.py: the kernel as the agent uses it
+blocks.py        code found in what a model says, as it says it          calls.py, quotes.py, languages.py
+events.py        what happens, as data for terminal, page and export
+conversation.py  what was said and done, in the database                 replay.py: variables brought back from it
+
+workspace.py     a folder that code may change freely without changing it; changes, apply, discard, fork
+undo.py          what was applied, and taking it back
+sandbox.py       where the code runs (bubblewrap)
+kernels.py       running it and handing on its output
 """
