@@ -14,7 +14,7 @@ from allod.chat import ChatChunk, ChatRequest, Message
 from allod.engine.runner import Facts
 from allod.errors import PromptTooLong, RunnerCrashed
 from allod.home import Home
-from allod.interpreter import events, fonts, profiles
+from allod.interpreter import events, profiles
 from allod.interpreter.agent import Agent
 from allod.interpreter.attempt import Decision
 from allod.interpreter.events import (
@@ -33,7 +33,7 @@ from allod.interpreter.events import (
 )
 from allod.interpreter.profiles import Profile
 from allod.interpreter.turn import fitted
-from allod.interpreter.workspace import Workspace
+from allod.interpreter.workspace import Workspace, fonts
 from scripted import ScriptedRunner
 
 pytestmark = pytest.mark.anyio

@@ -13,12 +13,11 @@ import pytest
 
 from allod.errors import SandboxFailed
 from allod.home import Home
-from allod.interpreter import fonts
-from allod.interpreter.cgroup import Cgroup
-from allod.interpreter.kernels import Kernel, socket_folder
-from allod.interpreter.limits import Limits
-from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
-from allod.interpreter.workspace import Workspace
+from allod.interpreter.kernels.kernel import Kernel, socket_folder
+from allod.interpreter.kernels.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
+from allod.interpreter.sandbox import Limits
+from allod.interpreter.sandbox.cgroup import Cgroup
+from allod.interpreter.workspace import Workspace, fonts
 
 pytestmark = pytest.mark.anyio
 make_fonts = fonts.make
@@ -371,11 +370,11 @@ async def test_kernels_run_side_by_side_and_leave_nothing_behind(home: Home, fol
 
 
 async def test_a_kernel_that_cannot_start_says_why(home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from allod.interpreter import sandbox
+    from allod.interpreter.sandbox import bubblewrap as sandbox
 
     workspace = Workspace.create(home, folder)
     monkeypatch.setattr(sandbox, "environment", dict)
-    monkeypatch.setattr("allod.interpreter.kernels.environment", lambda: {"PYTHONHOME": "/nowhere"})
+    monkeypatch.setattr("allod.interpreter.kernels.kernel.environment", lambda: {"PYTHONHOME": "/nowhere"})
     with pytest.raises(SandboxFailed, match="did not start"):
         async with Kernel.start(workspace) as kernel:
             await kernel.ready()
@@ -388,8 +387,8 @@ async def test_a_killed_allod_takes_its_kernel_along(home: Home, folder: Path) -
 import asyncio, sys
 from pathlib import Path
 from allod.home import Home
-from allod.interpreter import fonts
-from allod.interpreter.kernels import Kernel, socket_folder
+from allod.interpreter.workspace import fonts
+from allod.interpreter.kernels.kernel import Kernel, socket_folder
 from allod.interpreter.workspace import Workspace
 async def main():
     async with Kernel.start(Workspace.create(Home.open(), Path({str(folder)!r}))) as kernel:

@@ -13,13 +13,12 @@ import msgspec
 import pytest
 
 from allod.home import Home
-from allod.interpreter import fonts
 from allod.interpreter.kernels import Kernel
-from allod.interpreter.limits import Limits
 from allod.interpreter.listing import Found, Listing, held, shapes
 from allod.interpreter.probe import finding, results, walk
+from allod.interpreter.sandbox import Limits
 from allod.interpreter.session import Session
-from allod.interpreter.workspace import Workspace
+from allod.interpreter.workspace import Workspace, fonts
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from workspace_tools import shell, tree_of
 
 from allod.errors import SandboxFailed
 from allod.home import Home
-from allod.interpreter import sandbox
-from allod.interpreter.limits import Limits
-from allod.interpreter.sandbox import Sandbox, environment
+from allod.interpreter.sandbox import Limits, Sandbox, environment
+from allod.interpreter.sandbox import bubblewrap as sandbox
 from allod.interpreter.workspace import Workspace
 
 pytestmark = pytest.mark.anyio

@@ -9,9 +9,8 @@ from workspace_tools import shell, times_of, tree_of
 
 from allod.errors import Conflict
 from allod.home import Home
-from allod.interpreter import jobs
-from allod.interpreter.undo import history, undo
-from allod.interpreter.workspace import Workspace
+from allod.interpreter.workspace import Workspace, jobs
+from allod.interpreter.workspace.undo import history, undo
 
 pytestmark = pytest.mark.anyio
 

@@ -14,9 +14,8 @@ from workspace_tools import shell, times_of, tree_of
 
 from allod.errors import BadRequest, Conflict, DiskFull, NotFound, ReadOnly, SandboxFailed
 from allod.home import Home
-from allod.interpreter import jobs, places, transaction
-from allod.interpreter.undo import history
-from allod.interpreter.workspace import Workspace, undo
+from allod.interpreter.workspace import Workspace, jobs, places, transaction
+from allod.interpreter.workspace.undo import history, undo
 
 pytestmark = pytest.mark.anyio
 
@@ -349,7 +348,7 @@ async def test_what_git_would_run_is_left_out(workspace: Workspace, folder: Path
 
 
 async def test_too_many_files_are_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allod.interpreter.overlay.MOST", 100)
+    monkeypatch.setattr("allod.interpreter.workspace.overlay.MOST", 100)
     await shell(workspace, "for i in $(seq 200); do echo > f$i; done")
     with pytest.raises(Conflict, match="more than 100"):
         workspace.changes()

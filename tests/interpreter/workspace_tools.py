@@ -4,8 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from allod.interpreter.limits import Limits
-from allod.interpreter.sandbox import Sandbox, environment
+from allod.interpreter.sandbox import Limits, Sandbox, environment
 from allod.interpreter.workspace import Workspace
 
 Tree = dict[bytes, tuple[object, ...]]

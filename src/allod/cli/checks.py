@@ -171,8 +171,7 @@ async def model(home: Home) -> Check:
 
 async def sandbox(home: Home) -> Check:
     """A program over an overlay of a folder: it sees the folder, changes it, and the folder stays as it was."""
-    from allod.interpreter.limits import Limits
-    from allod.interpreter.sandbox import Sandbox, View, environment
+    from allod.interpreter.sandbox import Limits, Sandbox, View, environment
 
     base = home.data if home.data.exists() else Path(tempfile.gettempdir())
     found = Sandbox.find()

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from allod.home import Home
     from allod.interpreter.agent import Agent
     from allod.interpreter.attempt import Decision
-    from allod.interpreter.changes import Change
     from allod.interpreter.conversation import Conversation
     from allod.interpreter.events import Code, Event, Status
     from allod.interpreter.profiles import Profile
+    from allod.interpreter.workspace import Change
 
 HELP = """What to do with the files here, in your words. Further:
   /undo      takes back what was applied last

@@ -17,8 +17,8 @@ from allod.cli.printer import GREY, HARMLESS, PLAIN
 from allod.cli.wrap import Wrapper
 
 if TYPE_CHECKING:
-    from allod.interpreter.changes import Change
     from allod.interpreter.events import Event
+    from allod.interpreter.workspace import Change
 
 RED, GREEN, YELLOW, BOLD = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[1m"
 OUTPUT_LINES = 40  # of one block's output

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from allod.interpreter.undo import Record
+    from allod.interpreter.workspace.undo import Record
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def changes(
 
     from allod.cli.output import moment, print_json, print_table
     from allod.home import Home
-    from allod.interpreter.undo import history
+    from allod.interpreter.workspace.undo import history
 
     records = history(Home.open(), folder)
     if as_json:
@@ -56,7 +56,7 @@ def undo(
     from allod.cli.transcript import line_of
     from allod.errors import NotFound
     from allod.home import Home
-    from allod.interpreter.undo import undo as take_back
+    from allod.interpreter.workspace.undo import undo as take_back
 
     done = take_back(Home.open(), None if anywhere else folder, overwrite=overwrite)
     if done is None:

@@ -8,8 +8,6 @@ blocks.py        code found in what a model says, as it says it          calls.p
 events.py        what happens, as data for terminal, page and export
 conversation.py  what was said and done, in the database                 replay.py: variables brought back from it
 
-workspace.py     a folder that code may change freely without changing it; changes, apply, discard, fork
-undo.py          what was applied, and taking it back
-sandbox.py       where the code runs (bubblewrap)
-kernels.py       running it and handing on its output
+workspace/       a folder that code may change freely without changing it; changes, apply, undo, fork
+sandbox/         where the code runs        kernels/: running it and handing on its output
 """

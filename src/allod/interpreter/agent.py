@@ -23,8 +23,8 @@ from allod.interpreter import listing, prompt, replay
 from allod.interpreter.attempt import Attempt, Decision, Means, Outcome
 from allod.interpreter.events import Changes, Code, Ended, Event, Notice, Started, Usage
 from allod.interpreter.kernels import Kernel
-from allod.interpreter.limits import Limits
 from allod.interpreter.profiles import Example, Profile
+from allod.interpreter.sandbox import Limits
 from allod.interpreter.session import Session
 from allod.interpreter.workspace import Workspace
 

@@ -15,10 +15,10 @@ from allod.engine.runner import Runner
 from allod.interpreter import checks, prompt
 from allod.interpreter.blocks import Block
 from allod.interpreter.events import Answer, Code, Error, Event, Notice, Output, Prose, Status
+from allod.interpreter.kernels.outputs import Failure, InputRequest, Picture, Result, Stream
+from allod.interpreter.kernels.outputs import Notice as KernelNotice
+from allod.interpreter.kernels.outputs import Output as KernelOutput
 from allod.interpreter.languages import advice, language_of
-from allod.interpreter.outputs import Failure, InputRequest, Picture, Result, Stream
-from allod.interpreter.outputs import Notice as KernelNotice
-from allod.interpreter.outputs import Output as KernelOutput
 from allod.interpreter.profiles import Profile
 from allod.interpreter.session import Session
 from allod.interpreter.turn import Turn, fitted

@@ -4,7 +4,7 @@ import ast
 import re
 
 from allod.interpreter.blocks import Block
-from allod.interpreter.outputs import Failure
+from allod.interpreter.kernels.outputs import Failure
 
 PYTHON = {"python", "py", "python3", "ipython", "ipython3", "py3"}
 SHELL = {"bash", "sh", "shell", "zsh", "console", "terminal", "shell-session", "powershell", "cmd", "bat"}

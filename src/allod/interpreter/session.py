@@ -8,10 +8,10 @@ import asyncio
 from allod.interpreter import listing, probe
 from allod.interpreter.checks import Result
 from allod.interpreter.kernels import Kernel
+from allod.interpreter.kernels.outputs import Failure, Output
 from allod.interpreter.listing import Found, Listing
-from allod.interpreter.outputs import Failure, Output
-from allod.interpreter.overlay import Difference, printable
 from allod.interpreter.workspace import Workspace
+from allod.interpreter.workspace.overlay import Difference, printable
 
 SHOWN = 4  # files written that are told one by one
 State = dict[str, tuple[int, int] | None]  # path → (size, modification time), None: deleted

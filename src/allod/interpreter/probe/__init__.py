@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from allod.interpreter.outputs import Output, Result
+from allod.interpreter.kernels.outputs import Output, Result
 
 PARTS = (
     "finding",

@@ -18,22 +18,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import msgspec
 
 from allod.errors import BadRequest, Conflict, NotFound, ReadOnly
 from allod.home import Home
-from allod.interpreter import fonts, jobs, overlay, places, transaction, tree
-from allod.interpreter.changes import Applied, Change, change, choose, listed, with_blocked, within
-from allod.interpreter.jobs import Job, Seen
-from allod.interpreter.overlay import Difference, printable
 from allod.interpreter.sandbox import View
-
-__all__ = ["Applied", "Change", "Workspace", "history", "undo"]
-
-if TYPE_CHECKING:
-    from allod.interpreter.undo import Record
+from allod.interpreter.workspace import fonts, jobs, overlay, places, transaction, tree
+from allod.interpreter.workspace.changes import Applied, Change, change, choose, listed, with_blocked, within
+from allod.interpreter.workspace.jobs import Job, Seen
+from allod.interpreter.workspace.overlay import Difference, printable
 
 # Folders that belong to the system: nobody's job is in them.
 SYSTEM = ("/", "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var", "/opt", "/run", "/home")
@@ -263,17 +258,3 @@ def copy_layer(source: int, target: int, depth: int = 0) -> None:
         elif node.kind in ("file", "link"):
             with contextlib.suppress(FileNotFoundError):
                 transaction.copy(source, name, target, os.fsdecode(name), sync=False)
-
-
-def undo(home: Home, folder: Path | None = None, *, overwrite: bool = False) -> Applied | None:
-    """See ``allod.interpreter.undo``."""
-    from allod.interpreter.undo import undo
-
-    return undo(home, folder, overwrite=overwrite)
-
-
-def history(home: Home, folder: Path | None = None) -> "list[Record]":
-    """See ``allod.interpreter.undo``."""
-    from allod.interpreter.undo import history
-
-    return history(home, folder)

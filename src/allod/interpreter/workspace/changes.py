@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from allod.errors import NotFound
-from allod.interpreter import diffs, tree
-from allod.interpreter.overlay import Difference, printable
+from allod.interpreter.workspace import diffs, tree
+from allod.interpreter.workspace.overlay import Difference, printable
 
 
 class Change(Struct, frozen=True):

@@ -29,13 +29,12 @@ import msgspec
 import zmq
 
 from allod.errors import SandboxFailed
-from allod.interpreter import fonts
-from allod.interpreter.limits import Limits, memory_limit
-from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
-from allod.interpreter.run import Run, notice
+from allod.interpreter.kernels.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
+from allod.interpreter.kernels.run import Run, notice
+from allod.interpreter.kernels.spool import Spool
 from allod.interpreter.sandbox import Process, Sandbox, environment
-from allod.interpreter.spool import Spool
-from allod.interpreter.workspace import Workspace
+from allod.interpreter.sandbox.limits import Limits, memory_limit
+from allod.interpreter.workspace import Workspace, fonts
 
 __all__ = ["Failure", "InputRequest", "Kernel", "Notice", "Output", "Picture", "Result", "Stream"]
 

@@ -14,11 +14,11 @@ from msgspec import Struct
 
 from allod.errors import Conflict
 from allod.home import Home
-from allod.interpreter import jobs, transaction, tree
-from allod.interpreter.changes import Applied, Change
-from allod.interpreter.overlay import printable
-from allod.interpreter.transaction import Journal, Op
-from allod.interpreter.tree import Node
+from allod.interpreter.workspace import jobs, transaction, tree
+from allod.interpreter.workspace.changes import Applied, Change
+from allod.interpreter.workspace.overlay import printable
+from allod.interpreter.workspace.transaction import Journal, Op
+from allod.interpreter.workspace.tree import Node
 
 
 class Record(Struct, frozen=True):

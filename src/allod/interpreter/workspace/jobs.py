@@ -24,8 +24,8 @@ from msgspec import Struct
 
 from allod.errors import AllodError, Conflict
 from allod.home import Home
-from allod.interpreter import transaction, tree
-from allod.interpreter.tree import Node
+from allod.interpreter.workspace import transaction, tree
+from allod.interpreter.workspace.tree import Node
 
 KEEP_UNDO = timedelta(days=30)  # backups of what was applied
 KEEP_PENDING = timedelta(days=7)  # changes of a job that ended without applying or discarding them

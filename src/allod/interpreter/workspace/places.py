@@ -14,8 +14,8 @@ from pathlib import Path
 
 from allod.errors import ReadOnly, SandboxFailed
 from allod.home import Home, make_folder
-from allod.interpreter import tree
-from allod.interpreter.sandbox import find_bwrap, remedy
+from allod.interpreter.sandbox.bubblewrap import find_bwrap, remedy
+from allod.interpreter.workspace import tree
 
 # What a layer must be able to hold: whiteouts, replaced folders, copied-up files.
 TRIAL = "rm a && rm -r d && mkdir d && test ! -e d/x && echo new > b && mv b c && test ! -e a"

@@ -12,9 +12,8 @@ import tempfile
 from pathlib import Path
 
 from allod.home import Home
-from allod.interpreter import tree
-from allod.interpreter.limits import Limits
-from allod.interpreter.sandbox import Sandbox, View, environment
+from allod.interpreter.sandbox import Limits, Sandbox, View, environment
+from allod.interpreter.workspace import tree
 
 INSIDE = "/run/allod/fonts"
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from allod.errors import Conflict
-from allod.interpreter import tree
-from allod.interpreter.tree import Node
+from allod.interpreter.workspace import tree
+from allod.interpreter.workspace.tree import Node
 
 MOST = 200_000  # entries looked at; a job that leaves more than this left something other than work
 DEEPEST = 100  # folders within folders

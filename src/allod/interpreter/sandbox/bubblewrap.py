@@ -26,8 +26,8 @@ import anyio
 from msgspec import Struct
 
 from allod.errors import SandboxFailed
-from allod.interpreter.cgroup import Cgroup
-from allod.interpreter.limits import Limits, descendants, limit_process, memory_limit
+from allod.interpreter.sandbox.cgroup import Cgroup
+from allod.interpreter.sandbox.limits import Limits, descendants, limit_process, memory_limit
 
 INSIDE_HOME = "/run/home"  # where ~ is inside; the user's own home is not there
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import zmq
 import zmq.asyncio
 
-from allod.interpreter import tree
-from allod.interpreter.limits import Limits, proportional, usage
-from allod.interpreter.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
+from allod.interpreter.kernels.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
+from allod.interpreter.kernels.spool import Spool
 from allod.interpreter.sandbox import Process
-from allod.interpreter.spool import Spool
+from allod.interpreter.sandbox.limits import Limits, proportional, usage
+from allod.interpreter.workspace import tree
 
 if TYPE_CHECKING:
     from jupyter_client.asynchronous.client import AsyncKernelClient

@@ -25,9 +25,9 @@ import msgspec
 from msgspec import Struct
 
 from allod.errors import Conflict, Disk, DiskFull, ReadOnly
-from allod.interpreter import tree
-from allod.interpreter.overlay import printable
-from allod.interpreter.tree import Node
+from allod.interpreter.workspace import tree
+from allod.interpreter.workspace.overlay import printable
+from allod.interpreter.workspace.tree import Node
 
 State = Literal["staging", "committed", "done", "rolling back", "rolled back"]
 SYNC_EACH = 200  # up to so many files are synced one by one, more at once

@@ -1,0 +1,12 @@
+"""Where code runs: a program that sees one folder, touches nothing of it, and uses no more than it may.
+
+bubblewrap.py   the sandbox itself: mounts, namespaces, the process and its end
+limits.py       memory, time, disk and processes; what is used of them        cgroup.py: held to by the kernel
+
+It knows nothing of jobs, kernels or changes.
+"""
+
+from allod.interpreter.sandbox.bubblewrap import Process, Sandbox, View, environment
+from allod.interpreter.sandbox.limits import Limits
+
+__all__ = ["Limits", "Process", "Sandbox", "View", "environment"]
