@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings, Finish, Options, ToolCall, Usage
+from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings, Finish, Message, Options, ToolCall, Usage
 from allod.engine.runner import Answer, Facts
 
 Reply = str | ToolCall | ChatChunk | Exception
@@ -91,6 +91,9 @@ class ScriptedRunner:
 
     async def apply_template(self, request: ChatRequest) -> str:
         return "".join(f"<|{m.role}|>{m.text}\n" for m in request.messages)
+
+    async def count_tokens(self, messages: list[Message]) -> int:
+        return sum(len(m.text) // 4 + 4 for m in messages)
 
     @asynccontextmanager
     async def forward(self, path: str, body: bytes) -> AsyncIterator[Answer]:

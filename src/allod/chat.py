@@ -94,6 +94,7 @@ class ChatRequest(Struct):
     think: bool | str | None = None  # None: as the model does by itself; a str is an effort level
     top_logprobs: int | None = None  # None: no log-probabilities
     adapters: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])  # (digest, scale)
+    keep: int = 0  # so many messages at the beginning are worth keeping on disk once computed, for other conversations
 
 
 class CompletionRequest(Struct):

@@ -180,6 +180,29 @@ async def test_the_template_is_what_chat_sends(runner: Runner) -> None:
     assert of_chat == of_prompt
 
 
+async def test_the_count_of_tokens_is_what_the_prompt_takes(runner: Runner) -> None:
+    for text in ("Hi", "naïve 漢字 🦊\n\n\t12345.678", "def f(x):\n    return x * 2\n" * 9):
+        request = ask(text, max_tokens=1)
+        request.messages = [Message("system", "Be brief."), *request.messages, Message("assistant", "Well,")]
+        for messages in (request.messages[1:2], request.messages[:2], request.messages):
+            request.messages = messages
+            _, last = await answered(runner.chat(request))
+            assert last.usage and await runner.count_tokens(messages) == last.usage.prompt_tokens
+    assert await runner.count_tokens([]) == 0
+
+
+async def test_counting_again_asks_nobody(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages = [Message("user", "How long is this?")]
+    count = await runner.count_tokens(messages)
+    monkeypatch.setattr(runner, "send", None)
+    assert await runner.count_tokens(list(messages)) == count
+
+
+async def test_what_cannot_be_json_is_not_counted(runner: Runner) -> None:
+    with pytest.raises(BadRequest):
+        await runner.count_tokens([Message("user", "lone \udc80 surrogate")])
+
+
 async def test_tool_calls_of_the_history_reach_the_template(runner: Runner) -> None:
     request = ask("Add 1 and 2.")
     request.tools = [Tool("add", "Adds.", {"type": "object", "properties": {}})]

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from engine_helpers import SMALL, answered, ask
 
+from allod.chat import Message
 from allod.egress import Egress
 from allod.engine import Engine, LoadOptions, RemoteEngine, connect
+from allod.engine.counting import estimate
 from allod.engine.llama import LlamaRunner
 from allod.engine.remote import base_url
 from allod.errors import BadSettings, EngineFailed, ModelNotFound, Network, Offline, Refused, Unsupported
@@ -108,6 +110,50 @@ async def test_an_allod_or_an_ollama_loads_it_as_asked(home: Home) -> None:
         assert bodies["/v1/chat/completions"]["keep_alive"] == 60
         await engine.unload("m")
         assert asked[-1] == ("/api/generate", {"model": "m", "keep_alive": 0, "stream": False})
+
+
+@pytest.mark.anyio
+async def test_only_an_allod_is_told_what_to_keep(home: Home) -> None:
+    request = ask("Hi")
+    request.keep = 1
+    allod = OLLAMA | {"/allod/v1/count_tokens": (200, {"tokens": 0})}
+    for replies, told in ((VLLM, False), (OLLAMA, False), (allod, True)):
+        async with server(replies) as (url, asked), RemoteEngine(url, egress=Egress(home)) as engine:
+            async with engine.lease("org/model" if replies is VLLM else "m") as runner:
+                await answered(runner.chat(request))
+            body = dict(asked)["/v1/chat/completions"]
+            assert body.get("allod_keep") == (1 if told else None) and "keep" not in body
+
+
+@pytest.mark.anyio
+async def test_counts_where_the_server_does_and_estimates_where_not(home: Home) -> None:
+    messages = [Message("user", "How many tokens are these?")]
+    allod = OLLAMA | {"/allod/v1/count_tokens": (200, {"tokens": 42})}
+    llama = VLLM | {"/apply-template": (200, {"prompt": "x"}), "/tokenize": (200, {"tokens": [1, 2, 3]})}
+    for replies, name, count in ((allod, "m", 42), (llama, "org/model", 3), (VLLM, "org/model", estimate(messages))):
+        async with (
+            server(replies) as (url, asked),
+            RemoteEngine(url, egress=Egress(home)) as engine,
+            engine.lease(name, LoadOptions(context=512)) as runner,
+        ):
+            assert await runner.count_tokens(messages) == count
+            assert await runner.count_tokens([*messages, *messages]) > 0
+        if replies is allod:
+            assert asked[-1][1]["options"] == {"num_ctx": 512}, "it must not be loaded anew for this"
+        if replies is VLLM:
+            assert [path for path, _ in asked].count("/apply-template") == 1, "asked once, known from then on"
+
+
+@pytest.mark.anyio
+async def test_a_server_that_is_puzzled_by_our_own_path_is_no_allod(home: Home) -> None:
+    for reply in ((400, {"error": "model is required"}), (500, {}), (404, {"error": "model not found"}), (200, [])):
+        replies = OLLAMA | {"/allod/v1/count_tokens": reply}
+        async with (
+            server(replies) as (url, _),
+            RemoteEngine(url, egress=Egress(home)) as engine,
+            engine.lease("m") as runner,
+        ):
+            assert (await answered(runner.chat(ask("Hi"))))[0] == "Hello"
 
 
 @pytest.mark.anyio

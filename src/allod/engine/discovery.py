@@ -17,6 +17,7 @@ from allod.engine.runner import Facts
 from allod.engine.wire import failure
 from allod.errors import AllodError, EngineFailed, ModelNotFound, NotFound
 
+COUNT = "/allod/v1/count_tokens"
 T = TypeVar("T")
 
 
@@ -55,11 +56,18 @@ class Processes(Struct):
     models: list[Loaded] = field(default_factory=list[Loaded])
 
 
+class Counted(Struct):
+    """The reply of allod's own count of tokens."""
+
+    tokens: int
+
+
 class Found(Struct):
     """What is known of a model there. ``extra`` is what its server takes in every request."""
 
     facts: Facts
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    allod: bool = False  # the server is one of ours, and understands what only these do
 
 
 async def discover(server: HTTPRunner, name: str, options: LoadOptions, keep_alive: float | None) -> Found:
@@ -106,7 +114,15 @@ async def ollama(server: HTTPRunner, name: str, shown: Shown, options: LoadOptio
         embedding=embedding or options.embedding,
         template=shown.template,
     )
-    return Found(facts, extra)
+    return Found(facts, extra, allod=await counts(server, name))
+
+
+async def counts(server: HTTPRunner, name: str) -> bool:
+    """Whether it counts tokens as only an allod does. Whatever else it says to that, it is none."""
+    try:
+        return await ask(server, "POST", COUNT, {"model": name, "messages": []}, Counted) is not None
+    except AllodError:
+        return False
 
 
 def load_options(options: LoadOptions) -> dict[str, int]:

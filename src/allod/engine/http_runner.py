@@ -8,12 +8,14 @@ through the egress (``remote``). What both do alike is here, once.
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
 
-from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings, ImagePart
+from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings, ImagePart, Message
+from allod.engine.counting import Counts, pictures
 from allod.engine.runner import Answer, Facts
 from allod.engine.stream import ChatReader, Events, Reader
 from allod.engine.wire import chat_body, check_length, failure, options
@@ -79,6 +81,10 @@ class HTTPRunner(ABC):
     """A model behind HTTP. Subclasses say how to get there and what they know of it."""
 
     facts: Facts
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._counts = Counts()
 
     @abstractmethod
     def send(self, method: str, path: str, body: bytes = b"") -> AbstractAsyncContextManager[Answer]:
@@ -190,6 +196,24 @@ class HTTPRunner(ABC):
     async def apply_template(self, request: ChatRequest) -> str:
         """The prompt that ``chat`` would send, as text."""
         return (await self.ask("/apply-template", self._more(chat_body(request), request), Prompt)).prompt
+
+    async def count_tokens(self, messages: list[Message]) -> int:
+        """Tokens of the prompt that ``chat`` would make of a conversation; what was counted before is remembered."""
+        if not messages:
+            return 0
+        key = sha256(encode(messages)).digest()
+        known = self._counts.of(key)
+        return self._counts.put(key, await self._count(messages)) if known is None else known
+
+    async def _count(self, messages: list[Message]) -> int:
+        """The same, asked of the server."""
+        prompt = await self.apply_template(ChatRequest(messages))
+        return len(await self.prompt_tokens(prompt)) + pictures(messages)
+
+    async def prompt_tokens(self, prompt: str) -> list[int]:
+        """Token ids of a whole prompt: as ``tokenize``, with what the model wants before every prompt."""
+        body = {"content": prompt, "add_special": True, "parse_special": True}
+        return (await self.ask("/tokenize", body, TokenList)).tokens
 
     # ── through ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

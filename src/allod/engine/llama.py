@@ -62,10 +62,10 @@ class LlamaRunner(HTTPRunner):
     """A loaded model in a child process."""
 
     def __init__(self, load: Load, child: Child, key: str, turns: Turns) -> None:
+        super().__init__(Facts(model=load.name, context=load.context, slots=load.slots, embedding=load.embedding))
         self.load = load
         self.child = child
         self.key = key
-        self.facts = Facts(model=load.name, context=load.context, slots=load.slots, embedding=load.embedding)
         self._turns = turns
         self._pool = Pool(*child.address, {"authorization": f"Bearer {key}"})
         self._marker = ""

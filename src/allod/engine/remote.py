@@ -15,16 +15,18 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+from allod.engine.counting import estimate
 from allod.engine.http_runner import HTTPRunner
 from allod.engine.options import LoadOptions
 from allod.engine.runner import Answer, Facts, Runner
+from allod.engine.wire import KEEP
 from allod.errors import AllodError, BadSettings, ModelNotFound, Network, NotFound, Unsupported
 from allod.home import Home
 
 if TYPE_CHECKING:
     import httpx
 
-    from allod.chat import ChatRequest, CompletionRequest
+    from allod.chat import ChatRequest, CompletionRequest, Message
     from allod.egress import Egress
     from allod.engine.engine import Engine
     from allod.models.store import Model
@@ -36,18 +38,44 @@ T = TypeVar("T")
 
 
 class RemoteRunner(HTTPRunner):
-    """One model of a server. ``extra`` goes into every body."""
+    """One model of a server. ``extra`` goes into every body; ``allod``: the server is one of ours."""
 
-    def __init__(self, http: "httpx.AsyncClient", url: str, facts: Facts, extra: dict[str, Any] | None = None) -> None:
-        self.facts = facts
+    def __init__(
+        self,
+        http: "httpx.AsyncClient",
+        url: str,
+        facts: Facts,
+        extra: dict[str, Any] | None = None,
+        *,
+        allod: bool = False,
+    ) -> None:
+        super().__init__(facts)
         self.url = url
         self._http = http
         self._extra = extra or {}
+        self._allod = allod
+        self._counts_here = True  # the server can count tokens, as far as is known
 
     def _more(self, body: dict[str, Any], request: "ChatRequest | CompletionRequest") -> dict[str, Any]:
         if getattr(request, "adapters", None):
             raise Unsupported("adapters cannot be chosen over this server's API", "Use a model that has them applied.")
+        if self._allod and (keep := getattr(request, "keep", 0)):
+            body = body | {KEEP: keep}
         return super()._more(body, request) | self._extra
+
+    async def _count(self, messages: "list[Message]") -> int:
+        """By allod's own way or llama-server's; by an estimate where the server has neither."""
+        if self._allod:
+            from allod.engine.discovery import COUNT, Counted
+
+            body = {"model": self.facts.model, "messages": messages} | self._extra
+            return (await self.ask(COUNT, body, Counted)).tokens
+        if self._counts_here:
+            try:
+                return await super()._count(messages)
+            except Unsupported:
+                self._counts_here = False
+        return estimate(messages)
 
     async def ask(self, path: str, body: Any, kind: type[T], method: str = "POST") -> T:
         try:
@@ -153,7 +181,7 @@ class RemoteEngine:
 
         name = model if isinstance(model, str) else str(model.name)
         found = await discover(self.about(name), name, options or LoadOptions(), keep_alive)
-        yield RemoteRunner(self._http, self.url, found.facts, found.extra)
+        yield RemoteRunner(self._http, self.url, found.facts, found.extra, allod=found.allod)
 
     async def unload(self, name: str) -> None:
         """Has the server unload a model, if it is a server that can."""

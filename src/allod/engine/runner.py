@@ -15,7 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings
+from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings, Message
 
 
 class Facts(Struct, frozen=True):
@@ -72,6 +72,13 @@ class Runner(Protocol):
 
     async def apply_template(self, request: ChatRequest) -> str:
         """The prompt that ``chat`` would send, as text."""
+        ...
+
+    async def count_tokens(self, messages: list[Message]) -> int:
+        """Tokens of the prompt that ``chat`` would make of a conversation, the opening of the answer with it.
+
+        Exact, but for pictures; from a server that cannot count, an estimate that is rather too high (``counting``).
+        """
         ...
 
     def forward(self, path: str, body: bytes) -> AbstractAsyncContextManager[Answer]:

@@ -27,6 +27,7 @@ from allod.errors import (
     Unsupported,
 )
 
+KEEP = "allod_keep"  # ChatRequest.keep in a body for allod; no other server sees it, llama.cpp neither
 LONGEST_TOKEN = 256  # characters; runs of 128 spaces are the longest in vocabularies of today
 
 

@@ -19,7 +19,7 @@ from allod import __version__
 from allod.engine.engine import Engine
 from allod.errors import BadSettings
 from allod.home import Home
-from allod.server import ollama, ollama_create, ollama_models, openai
+from allod.server import counting, ollama, ollama_create, ollama_models, openai
 from allod.server.door import Json
 from allod.server.security import Address, Guard, check_bind, parse_address
 from allod.server.state import State
@@ -39,7 +39,13 @@ def create_app(home: Home, bind: str = "127.0.0.1", engine: Engine | None = None
         engine: instead of one of its own; it is entered and left with the application either way.
     """
     state = State(home, engine)
-    doors = (ollama.Generate(state), ollama_models.Models(state), ollama_create.Create(state), openai.Door(state))
+    doors = (
+        ollama.Generate(state),
+        ollama_models.Models(state),
+        ollama_create.Create(state),
+        openai.Door(state),
+        counting.Door(state),
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
