@@ -1,6 +1,7 @@
 """list, show, cp, rm, create: the store by its words."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,19 @@ def test_cp_and_rm(run: Run, smollm2_home: Home):
 def test_nearest_names_are_offered(run: Run):
     code, _, err = run("show", "smolm2:135m")
     assert code == 1 and "smollm2:135m" in err.splitlines()[1]
+
+
+@pytest.mark.usefixtures("smollm2_home")
+def test_prune_frees_what_no_model_uses(run: Run, home: Home):
+    assert run("prune")[:2] == (0, "there is nothing to remove\n")
+    Store(home.models).add_bytes(b"x" * 5000, "text/plain")
+    old = max((home.models / "blobs").iterdir(), key=lambda path: path.stat().st_ctime)
+    assert run("prune")[1] == "there is nothing to remove\n" and old.exists()  # too young
+    with pytest.MonkeyPatch.context() as patch:
+        now = time.time()
+        patch.setattr("time.time", lambda: now + 2 * 86400)
+        assert run("prune")[:2] == (0, "freed 5 KB\n")
+    assert not old.exists() and Store(home.models).get("smollm2:135m").weights[0].exists()
 
 
 # ── create ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -56,6 +56,16 @@ def test_a_negative_context(files: Files) -> None:
         wish(files, given=LoadOptions(context=-5))
 
 
+@pytest.mark.parametrize(("asked", "batch"), [(0, 0), (1, 32), (32, 32), (8192, 8192), (10**300, 8192)])
+def test_a_batch_that_the_engine_can_take(files: Files, asked: int, batch: int) -> None:
+    assert wish(files, num_batch=asked).batch == batch
+
+
+def test_a_negative_batch(files: Files) -> None:
+    with pytest.raises(BadRequest, match="a batch of -1"):
+        wish(files, num_batch=-1)
+
+
 def test_slots_as_memory_allows(files: Files) -> None:
     w = wish(files)
     one, two, four = (need(files, w, 8192, n).total for n in (1, 2, 4))

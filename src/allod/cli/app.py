@@ -29,6 +29,7 @@ MODULES = {
     "stop": "running",
     "cp": "shelf",
     "rm": "shelf",
+    "prune": "shelf",
     "create": "create",
     "serve": "serve",
     "start": "serve",

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from allod.cli.library import Shown
 from allod.models import modelfile
+from allod.models.abilities import capabilities
 from allod.models.gguf import GGUF, Skipped, read_header, read_shards
 from allod.models.store import Model
 
@@ -28,7 +29,7 @@ def shown(model: Model, verbose: bool = False) -> Shown:
             "parameter_size": config.model_type or (gguf.size_label if gguf else ""),
             "quantization_level": config.file_type or (gguf.quantization if gguf else ""),
         },
-        capabilities=capabilities(model, gguf),
+        capabilities=list(capabilities(model)),
         info=info,
         tensors=tensors if verbose else [],
         parameters=modelfile.parameters(model.params),
@@ -44,22 +45,6 @@ def read_weights(model: Model, arrays: bool = False) -> GGUF | None:
     if not model.weights:
         return None
     return read_header(model.weights[0], arrays) if len(model.weights) == 1 else read_shards(list(model.weights))
-
-
-def capabilities(model: Model, gguf: GGUF | None) -> list[str]:
-    """Ollama's words for what a model can do, found where Ollama looks (server/images.go): GGUF keys and templates."""
-    if gguf and gguf.embedding:
-        return ["embedding"]
-    go, jinja = model.template, gguf.chat_template if gguf else ""
-    sees = model.projector is not None or bool(gguf and gguf.number("vision.block_count"))
-    tests = {
-        "completion": True,
-        "tools": ".Tools" in go or "tools" in jinja,
-        "insert": ".Suffix" in go,
-        "vision": sees,
-        "thinking": any(mark in text for text in (go, jinja) for mark in ("<think>", "enable_thinking", ".Think")),
-    }
-    return list(dict.fromkeys([*(name for name, yes in tests.items() if yes), *model.config.capabilities]))
 
 
 def plain(value: Any) -> Any:

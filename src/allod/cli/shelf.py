@@ -1,4 +1,4 @@
-"""``allod cp`` and ``allod rm``: models in the store under other names, or no longer."""
+"""``allod cp``, ``allod rm`` and ``allod prune``: models in the store under other names, or no longer."""
 
 from typing import Annotated
 
@@ -8,9 +8,10 @@ from allod.cli.completion import local_names
 
 
 def register(app: typer.Typer) -> None:
-    """Adds ``cp`` and ``rm``."""
+    """Adds ``cp``, ``rm`` and ``prune``."""
     app.command("cp")(copy)
     app.command("rm")(remove)
+    app.command("prune")(prune)
 
 
 def copy(
@@ -44,3 +45,13 @@ def remove(
             worst = worst or error.exit_code
     if worst:
         raise typer.Exit(worst)
+
+
+def prune() -> None:
+    """Remove files that no model uses, as a command that was killed may leave them; half-done downloads are kept."""
+    from allod.cli.output import size
+    from allod.home import Home
+    from allod.models.store import Store
+
+    freed = Store(Home.open().models).prune()
+    print(f"freed {size(freed)}" if freed else "there is nothing to remove")

@@ -22,6 +22,7 @@ from allod.models.store import Model, Store
 
 CONTEXT = 8192  # tokens a slot where nothing else is said
 LEAST_CONTEXT = 1024  # where memory is short and nobody asked for more
+LEAST_BATCH, MOST_BATCH = 32, 8192  # tokens
 UBATCH = 512  # tokens computed at once; llama.cpp's default
 POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama.h, enum llama_pooling_type
 
@@ -117,12 +118,23 @@ def wishes(model: Model, files: Files, given: LoadOptions, settings: EngineSetti
         context=context,
         asked=bool(asked or settings.context),
         slots=given.slots or settings.slots or most_slots,
-        batch=given.batch or int(params.get("num_batch") or 0),
+        batch=batch_size(given.batch or int(params.get("num_batch") or 0)),
         threads=given.threads or int(params.get("num_thread") or 0) or settings.threads or cores(),
         gpu_layers=given.gpu_layers if given.gpu_layers >= 0 else int(params.get("num_gpu", -1)),
         embedding=given.embedding or files.embedding,
         binary=settings.binary,
     )
+
+
+def batch_size(asked: int) -> int:
+    """Tokens a step; 0 is the engine's own choice. Fewer than 32 end llama.cpp's process, and many bring nothing.
+
+    Raises:
+        BadRequest: negative.
+    """
+    if asked < 0:
+        raise BadRequest(f"a batch of {asked} tokens makes no sense", "Ask for num_batch of at least 32.")
+    return min(max(asked, LEAST_BATCH), MOST_BATCH) if asked else 0
 
 
 def need(files: Files, wish: Wish, context: int, slots: int) -> Memory:

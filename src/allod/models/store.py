@@ -69,7 +69,7 @@ __all__ = [
     "Store",
 ]
 
-GRACE = 3600.0  # seconds that prune leaves a new blob alone: its manifest may be on its way
+GRACE = 86400.0  # seconds that prune leaves a new blob alone: its manifest may be on its way, after other shards
 
 
 class Store(Blobs):

@@ -16,12 +16,13 @@ from allod.chat import ChatRequest, CompletionRequest, Embeddings, ImagePart, Me
 from allod.engine.defaults import with_defaults
 from allod.engine.runner import Runner
 from allod.errors import BadRequest, Unsupported
+from allod.models.abilities import has_template
 from allod.models.store import Model
 from allod.server import ollama_requests as requests
 from allod.server.door import Endpoint, Json, Stream, attended, read
 from allod.server.embeddings import embedded, shortened, texts
 from allod.server.ollama_answers import ChatLines, GenerateLines
-from allod.server.ollama_facts import check, has_template
+from allod.server.ollama_facts import check
 from allod.server.ollama_wire import (
     NATIVE,
     ChatBody,
