@@ -22,24 +22,23 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from allod.errors import BadRequest, Conflict, NotFound, ReadOnly
+from allod.errors import Conflict, ReadOnly
 from allod.home import Home
 from allod.interpreter.sandbox import View
 from allod.interpreter.workspace import fonts, jobs, overlay, places, transaction, tree
 from allod.interpreter.workspace.changes import Applied, Change, change, choose, listed, with_blocked, within
+from allod.interpreter.workspace.folders import checked, hidden
+from allod.interpreter.workspace.grants import NOTHING, Grants
 from allod.interpreter.workspace.jobs import Job, Seen
 from allod.interpreter.workspace.overlay import Difference, printable
-
-# Folders that belong to the system: nobody's job is in them.
-SYSTEM = ("/", "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var", "/opt", "/run", "/home")
-UNREAL = ("/dev", "/proc", "/sys")
 
 
 class Workspace:
     """The layers of one job over one folder."""
 
-    def __init__(self, home: Home, path: Path, job: Job, held: BinaryIO) -> None:
+    def __init__(self, home: Home, path: Path, job: Job, held: BinaryIO, grants: Grants = NOTHING) -> None:
         self.home = home
+        self.grants = grants
         self.path = path
         self.job = job
         self._held = held
@@ -48,20 +47,21 @@ class Workspace:
         self.upper = self.layers / "upper"
 
     @classmethod
-    def create(cls, home: Home, folder: Path) -> Self:
+    def create(cls, home: Home, folder: Path, grants: Grants = NOTHING) -> Self:
         """Begins a job over ``folder``. What a killed process left half applied is finished first.
 
         Raises:
-            NotFound, BadRequest: no such folder, or one that belongs to the system.
+            NotFound, BadRequest: no such folder, one that belongs to the system, or grants that do not go with it.
             SandboxFailed: no disk here can hold the layers.
         """
         folder = checked(folder)
+        grants.check(folder, home)
         jobs.recover(home)
         seen = jobs.note(folder, hidden(home, folder))
-        return cls._make(home, folder, seen)
+        return cls._make(home, folder, seen, grants)
 
     @classmethod
-    def _make(cls, home: Home, folder: Path, seen: Seen, began: int = 0) -> Self:
+    def _make(cls, home: Home, folder: Path, seen: Seen, grants: Grants, began: int = 0) -> Self:
         name = jobs.new_id()
         path = jobs.jobs_folder(home) / name
         layers = places.layers_for(home, folder, name)
@@ -87,11 +87,11 @@ class Workspace:
         )
         (path / "seen").write_bytes(msgspec.msgpack.encode(seen))
         jobs.write(path, job)
-        return cls(home, path, job, held)
+        return cls(home, path, job, held, grants)
 
     def fork(self) -> Self:
         """Another job over the same folder that begins with this one's changes so far and goes its own way."""
-        other = type(self)._make(self.home, self.folder, self._seen, self.job.began)
+        other = type(self)._make(self.home, self.folder, self._seen, self.grants, self.job.began)
         with tree.opened(self.upper) as source, tree.opened(other.upper) as target:
             copy_layer(source, target)
         return other
@@ -207,32 +207,7 @@ class Workspace:
         self.close()
 
 
-# ── which folders ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def checked(folder: Path) -> Path:
-    """The real path of a folder in which a job may run; raises NotFound or BadRequest."""
-    try:
-        real = folder.expanduser().resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        raise NotFound(f"no folder {folder}", "Give the path of a folder that exists.") from error
-    if not real.is_dir():
-        raise BadRequest(f"{folder} is not a folder", "Give the folder that holds the file.")
-    if str(real) in SYSTEM or any(real.is_relative_to(unreal) for unreal in UNREAL):
-        raise BadRequest(f"{real} belongs to the system", "Run allod in a folder of your own.")
-    if not os.access(real, os.R_OK | os.X_OK):
-        raise ReadOnly(f"{real} cannot be read", "Check its permissions.")
-    return real
-
-
-def hidden(home: Home, folder: Path) -> tuple[Path, ...]:
-    """What of the folder code does not see: allod's own things, and settings and keys where it is the user's home."""
-    found = {path.resolve() for path in (home.config, home.data, home.cache, home.models)}
-    user = Path.home().resolve()
-    if user.is_relative_to(folder):
-        found |= {path for path in user.iterdir() if path.name.startswith(".") and not path.is_symlink()}
-    inside = sorted(path for path in found if path.is_relative_to(folder) and path != folder and path.exists())
-    return tuple(p for p in inside if not any(p != other and p.is_relative_to(other) for other in inside))
+# ── layers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def copy_layer(source: int, target: int, depth: int = 0) -> None:
