@@ -57,7 +57,8 @@ def test_hosts_are_written_one_way(text: str, host: str) -> None:
         "", " ", "*", "*.", "*.org", "*.127.0.0.1", "https://example.org", "example.org/path", "user@example.org",
         "example.org:", "example.org:0", "example.org:65536", "example.org:http", "example.org:８０", "exa mple.org",
         "a..b", "-a.org", "a-.org", "127.1", "0x7f.1", "2130706433", "0x7f000001", "1.2.3.4.5", "[::1", "[::1]x",
-        "*.*.example.org", "ex*mple.org", "a\n.org", "x" * 64 + ".org", ".".join(["abc"] * 80), "a\0.org", "[nas]:x", "[nas]",
+        "*.*.example.org", "ex*mple.org", "a\n.org", "x" * 64 + ".org", ".".join(["abc"] * 80), "a\0.org", "[nas]:x",
+        "[nas]",
     ],
 )  # fmt: skip
 def test_what_is_no_host_is_refused(text: str) -> None:

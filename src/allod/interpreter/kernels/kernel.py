@@ -103,8 +103,8 @@ class Kernel:
         (self._folder / "connection.json").write_text(json.dumps(info | {"ip": f"{INSIDE}/ipc/k"}))
         view = msgspec.structs.replace(
             self.workspace.view,
-            readable=((Path(__file__).parent / "inside", f"{INSIDE}/inside"),),
-            writable=((self._folder, f"{INSIDE}/ipc"),),
+            readable=(*self.workspace.view.readable, (Path(__file__).parent / "inside", f"{INSIDE}/inside")),
+            writable=(*self.workspace.view.writable, (self._folder, f"{INSIDE}/ipc")),
         )
         command = [sys.executable, "-s", f"{INSIDE}/inside/start.py", f"{INSIDE}/ipc/connection.json"]
         env = environment() | {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept), "IPYTHONDIR": f"{INSIDE}/ipc/ipython"}

@@ -6,7 +6,7 @@ limits.py       memory, time, disk and processes; what is used of them        cg
 It knows nothing of jobs, kernels or changes.
 """
 
-from allod.interpreter.sandbox.bubblewrap import Process, Sandbox, View, environment
+from allod.interpreter.sandbox.bubblewrap import Layer, Process, Sandbox, View, environment
 from allod.interpreter.sandbox.limits import Limits
 
-__all__ = ["Limits", "Process", "Sandbox", "View", "environment"]
+__all__ = ["Layer", "Limits", "Process", "Sandbox", "View", "environment"]

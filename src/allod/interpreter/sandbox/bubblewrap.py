@@ -68,6 +68,14 @@ class Mount(Struct, frozen=True):
         return 0 if self.dest == "/" else self.dest.count("/")
 
 
+class Layer(Struct, frozen=True):
+    """A further folder that is seen at its own path and changed as the first one is: in a layer of its own."""
+
+    folder: Path
+    upper: Path
+    work: Path
+
+
 class View(Struct, frozen=True):
     """What a confined program sees besides the system."""
 
@@ -76,7 +84,8 @@ class View(Struct, frozen=True):
     work: Path  # overlayfs's own, empty, on the same filesystem as upper
     home: Path  # becomes ~
     tmp: Path  # becomes /tmp
-    hidden: tuple[Path, ...] = ()  # below the folder, shown empty
+    folders: tuple[Layer, ...] = ()  # further ones
+    hidden: tuple[Path, ...] = ()  # below any of the folders, shown empty
     readable: tuple[tuple[Path, str], ...] = ()  # (outside, inside), read-only
     writable: tuple[tuple[Path, str], ...] = ()
 
@@ -248,9 +257,9 @@ def mounts(view: View) -> Iterable[Mount]:
         yield Mount(path, "--ro-bind", (path,))
     yield Mount("/tmp", "--bind", (str(view.tmp),))
     yield Mount(INSIDE_HOME, "--bind", (str(view.home),))
-    folder = str(view.folder)
-    overlay = ("--overlay-src", folder, "--overlay", str(view.upper), str(view.work))
-    yield Mount(folder, "overlay", overlay)
+    for each in (Layer(view.folder, view.upper, view.work), *view.folders):
+        overlay = ("--overlay-src", str(each.folder), "--overlay", str(each.upper), str(each.work))
+        yield Mount(str(each.folder), "overlay", overlay)
     for hidden in view.hidden:
         if hidden.is_dir():
             yield Mount(str(hidden), "--tmpfs", sealed=True)
