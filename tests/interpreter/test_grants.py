@@ -4,11 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from workspace_tools import shell, tree_of
 
-from allod.errors import AllodError, BadRequest, NotFound, ReadOnly
+from allod.errors import AllodError, BadRequest, Conflict, NotFound, ReadOnly
 from allod.home import Home
-from allod.interpreter.workspace import Grants, Workspace
+from allod.interpreter.workspace import Grants, Workspace, transaction
 from allod.interpreter.workspace.grants import host_of, parse
+from allod.interpreter.workspace.undo import history, undo
 
 pytestmark = pytest.mark.anyio
 
@@ -132,3 +134,174 @@ def test_forks_keep_the_grants(home: Home, folder: Path, other: Path) -> None:
         assert fork.grants == grants
         fork.discard()
         workspace.discard()
+
+
+# ── several folders ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_further_folders_are_changed_listed_and_applied_as_the_first(
+    home: Home, folder: Path, other: Path, tmp_path: Path
+) -> None:
+    third = tmp_path / "third"
+    third.mkdir()
+    before = [tree_of(path) for path in (folder, other, third)]
+    workspace = Workspace.create(home, folder, parse(folders=[other, third]))
+    await shell(workspace, 'echo 1 > new; echo 2 > "$1/new"; rm -r "$1/deep"; echo more >> "$1/b.txt"', str(other))
+    assert [tree_of(path) for path in (folder, other, third)] == before
+    assert {(c.folder, c.path): c.kind for c in workspace.changes()} == {
+        ("", "new"): "created",
+        (str(other), "new"): "created",
+        (str(other), "b.txt"): "changed",
+        (str(other), "deep/c.txt"): "deleted",
+    }
+    assert {c.place for c in workspace.changes()} >= {"new", f"{other}/new"}
+    assert "+more" in next(c.diff for c in workspace.changes() if c.path == "b.txt")
+    applied = workspace.apply()
+    assert len(applied.changes) == 4
+    assert (folder / "new").read_text() == "1\n"
+    assert (other / "new").read_text() == "2\n"
+    assert not (other / "deep").exists()
+    assert workspace.changes() == []
+    assert not [path for path in (*folder.iterdir(), *other.iterdir()) if path.name.startswith(".allod")]
+    assert [(record.folder, record.more) for record in history(home)] == [(str(folder), (str(other),))]
+    assert str(other / "new") in history(home)[0].paths
+    assert undo(home, third) is None
+    undone = undo(home, other)  # wherever it is asked for, all of it
+    assert undone is not None
+    assert {c.place: c.kind for c in undone.changes}[f"{other}/new"] == "deleted"
+    assert [tree_of(path) for path in (folder, other, third)] == before
+    workspace.discard()
+
+
+async def test_apply_some_of_several_folders(home: Home, folder: Path, other: Path) -> None:
+    workspace = Workspace.create(home, folder, parse(folders=[other]))
+    await shell(workspace, 'echo 1 > same; echo 2 > "$1/same"; echo 3 > "$1/deep/x"', str(other))
+    workspace.apply(["same"])
+    assert (folder / "same").exists()
+    assert not (other / "same").exists()
+    with pytest.raises(NotFound):
+        workspace.apply(["deep/x"])
+    applied = workspace.apply([f"{other}/deep/"])
+    assert [(c.folder, c.path) for c in applied.changes] == [(str(other), "deep/x")]
+    workspace.apply([str(other)])
+    assert (other / "same").read_text() == "2\n"
+    assert workspace.changes() == []
+    workspace.discard()
+
+
+async def test_a_conflict_in_one_folder_keeps_all_as_they_are(home: Home, folder: Path, other: Path) -> None:
+    workspace = Workspace.create(home, folder, parse(folders=[other]))
+    await shell(workspace, 'echo job > a.txt; echo job > "$1/b.txt"; echo job > b.txt', str(other))
+    (other / "b.txt").write_text("user\n")
+    with pytest.raises(Conflict) as caught:
+        workspace.apply()
+    assert str(other / "b.txt") in caught.value.message
+    assert (folder / "a.txt").read_text() == "a\n"
+    assert not (folder / "b.txt").exists()
+    workspace.apply(overwrite=True)
+    assert (other / "b.txt").read_text() == "job\n"
+    (other / "b.txt").write_text("user again\n")
+    with pytest.raises(Conflict) as caught:
+        undo(home, folder)
+    assert str(other / "b.txt") in caught.value.message
+    assert (folder / "a.txt").read_text() == "job\n"
+    undo(home, folder, overwrite=True)
+    assert (other / "b.txt").read_text() == "user\n"
+    assert (folder / "a.txt").read_text() == "a\n"
+    workspace.discard()
+
+
+async def test_a_further_folder_that_cannot_be_written_fails_all(
+    home: Home, folder: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.create(home, folder, parse(folders=[other]))
+    await shell(workspace, 'echo job > a.txt; rm -r "$1/deep"; echo job > "$1/b.txt"; echo job > "$1/z"', str(other))
+    before = [tree_of(path) for path in (folder, other)]
+    for failing in range(1, 60):
+        count = 0
+
+        def fail(_: str, failing: int = failing) -> None:
+            nonlocal count
+            count += 1
+            if count == failing:
+                raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr(transaction, "checkpoint", fail)
+        try:
+            workspace.apply()
+        except ReadOnly:
+            monkeypatch.setattr(transaction, "checkpoint", lambda _: None)
+            assert [tree_of(path) for path in (folder, other)] == before, failing
+        else:
+            break
+    assert failing >= 15
+    assert (other / "z").exists()
+    workspace.discard()
+
+
+async def test_forks_begin_with_all_folders_as_they_are(home: Home, folder: Path, other: Path) -> None:
+    workspace = Workspace.create(home, folder, parse(folders=[other]))
+    await shell(workspace, 'echo 1 > one; rm -r "$1/deep"; echo 1 > "$1/one"', str(other))
+    fork = workspace.fork()
+    await shell(fork, 'test -e one; test ! -e "$1/deep"; cat "$1/one"; echo 2 > "$1/two"', str(other))
+    assert f"{other}/two" not in {c.place for c in workspace.changes()}
+    assert {c.place for c in fork.changes()} == {"one", f"{other}/one", f"{other}/two", f"{other}/deep/c.txt"}
+    fork.apply()
+    assert (other / "two").exists()
+    await shell(workspace, 'echo another > "$1/one"', str(other))
+    with pytest.raises(Conflict):
+        workspace.apply()
+    for each in (workspace, fork):
+        each.discard()
+        assert not each.layers.exists()
+
+
+async def test_settings_in_a_further_folder_stay_hidden(
+    home: Home, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = tmp_path / "user"
+    (user / ".ssh").mkdir(parents=True)
+    (user / ".ssh" / "id").write_text("secret\n")
+    (user / "notes").write_text("notes\n")
+    monkeypatch.setenv("HOME", str(user))
+    for grants in (parse(folders=[user]), parse(read=[user])):
+        workspace = Workspace.create(home, folder, grants)
+        said = await shell(workspace, 'ls -A "$1/.ssh"; cat "$1/notes"', str(user))
+        assert said == "notes\n"
+        workspace.discard()
+
+
+# ── folders to read ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_folder_to_read_is_seen_and_cannot_be_written(home: Home, folder: Path, other: Path) -> None:
+    workspace = Workspace.create(home, folder, parse(read=[other]))
+    before = tree_of(other)
+    said = await shell(
+        workspace,
+        'cat "$1/b.txt" "$1/deep/c.txt"; ! echo x > "$1/b.txt"; ! touch "$1/x"; ! rm "$1/b.txt";'
+        '! chmod 600 "$1/b.txt"; cp "$1/b.txt" copy.txt',
+        str(other),
+    )  # fmt: skip
+    assert said.startswith("b\nc\n")
+    assert "Read-only file system" in said
+    assert tree_of(other) == before
+    assert [c.path for c in workspace.changes()] == ["copy.txt"]
+    workspace.discard()
+
+
+async def test_what_is_not_granted_is_not_there(home: Home, folder: Path, other: Path) -> None:
+    workspace = Workspace.create(home, folder)
+    assert await shell(workspace, '! test -e "$1"; ls -A', str(other)) == "a.txt\n"
+    workspace.discard()
+
+
+async def test_the_folder_may_lie_in_one_to_read(home: Home, tmp_path: Path) -> None:
+    outer = tmp_path / "outer"
+    (outer / "inner").mkdir(parents=True)
+    (outer / "beside").write_text("beside\n")
+    workspace = Workspace.create(home, outer / "inner", parse(read=[outer]))
+    said = await shell(workspace, "cat ../beside; echo x > x; ! touch ../y 2>/dev/null; ls ..")
+    assert said == "beside\nbeside\ninner\n"
+    assert [c.path for c in workspace.changes()] == ["x"]
+    workspace.discard()

@@ -14,7 +14,7 @@ from workspace_tools import shell, times_of, tree_of
 
 from allod.errors import BadRequest, Conflict, DiskFull, NotFound, ReadOnly, SandboxFailed
 from allod.home import Home
-from allod.interpreter.workspace import Workspace, jobs, places, transaction
+from allod.interpreter.workspace import Workspace, places, seen, transaction
 from allod.interpreter.workspace.undo import history, undo
 
 pytestmark = pytest.mark.anyio
@@ -234,7 +234,7 @@ async def test_same_change_on_both_sides_is_none(workspace: Workspace, folder: P
 async def test_conflicts_in_a_folder_too_large_to_note(
     home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "MOST_SEEN", 3)
+    monkeypatch.setattr(seen, "MOST", 3)
     workspace = Workspace.create(home, folder)
     await shell(workspace, "echo job > deep/er/d.txt; echo job > deep/c.txt")
     (folder / "deep" / "c.txt").write_text("user\n")
@@ -418,7 +418,7 @@ async def test_killed_at_every_step_of_apply_and_undo(workspace: Workspace, home
     step = 0
     while True:
         step += 1
-        workspace.__dict__.pop("_seen", None)
+        workspace.parts[0]._seen = None
         if not killed_at(step, lambda: workspace.apply(overwrite=True)):
             break
         states = {record.state for record in history(home)}  # finishes it

@@ -11,7 +11,7 @@ from allod.interpreter.kernels import Kernel
 from allod.interpreter.kernels.outputs import Failure, Output
 from allod.interpreter.listing import Found, Listing
 from allod.interpreter.workspace import Workspace
-from allod.interpreter.workspace.overlay import Difference, printable
+from allod.interpreter.workspace.overlay import Difference
 
 SHOWN = 4  # files written that are told one by one
 State = dict[str, tuple[int, int] | None]  # path → (size, modification time), None: deleted
@@ -73,7 +73,7 @@ class Session:
 def state(differences: list[Difference]) -> State:
     """Size and time of every changed file."""
     files = [d for d in differences if not all(n is None or n.kind == "folder" for n in (d.before, d.after))]
-    return {printable(d.path): (d.after.size, d.after.mtime) if d.after is not None else None for d in files}
+    return {d.shown: (d.after.size, d.after.mtime) if d.after is not None else None for d in files}
 
 
 def changed(before: State, now: State) -> list[str]:

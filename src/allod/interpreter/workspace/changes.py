@@ -1,6 +1,7 @@
 """Changes as people see and choose them, from the differences between a folder and what code made of it."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -22,6 +23,13 @@ class Change(Struct, frozen=True):
     diff: str = ""  # unified; empty for what is not text
     note: str = ""  # a changed mode, a link's target, or why it cannot be applied
     refused: bool = False  # it will not be applied
+    folder: str = ""  # the further folder it lies in; empty for the job's own
+    preview: str = ""  # what an image or a table holds
+
+    @property
+    def place(self) -> str:
+        """The path that names it to ``apply``: from the job's folder, or whole where it lies in a further one."""
+        return f"{self.folder}/{self.path}" if self.folder else self.path
 
 
 class Applied(Struct, frozen=True):
@@ -55,8 +63,10 @@ def listed(found: list[Difference]) -> Iterator[Difference]:
 
 def folders_of(path: bytes) -> Iterator[bytes]:
     """The folders on the way to a path, outermost first."""
-    parts = path.split(b"/")
-    return (b"/".join(parts[:n]) for n in range(1, len(parts)))
+    end = path.find(b"/", 1)
+    while end > 0:
+        yield path[:end]
+        end = path.find(b"/", end + 1)
 
 
 def with_blocked(found: list[Difference]) -> list[Difference]:
@@ -78,26 +88,33 @@ def with_blocked(found: list[Difference]) -> list[Difference]:
 
 
 def choose(found: list[Difference], paths: Sequence[str]) -> list[Difference]:
-    """The differences at or below the given paths, with the folders they need.
+    """The differences at or below the given paths (as ``Difference.shown`` writes them), with the folders they need.
 
     Raises:
         NotFound: nothing changed at one of them.
     """
-    wanted: set[bytes] = set()
-    for text in paths:
-        top = text.rstrip("/")
-        hits = {d.path for d in found if printable(d.path) == top or printable(d.path).startswith(top + "/")}
-        if not hits:
-            raise NotFound(f"nothing changed at {text}", "See the list of changes for the paths.")
-        wanted |= hits
+    tops = {os.fsencode(text.rstrip("/")): False for text in paths}
+    wanted: set[tuple[bytes, bytes]] = set()
     for d in found:
-        if is_folder(d) and d.after is None and d.path not in wanted:
-            below = [other.path for other in found if other.path != d.path and within(other.path, d.path)]
-            if below and all(path in wanted for path in below):
-                wanted.add(d.path)  # its whole contents go, so it goes too
-        elif d.after is not None and d.after.kind == "folder" and any(within(path, d.path) for path in wanted):
-            wanted.add(d.path)
-    return [d for d in found if d.path in wanted]
+        place = os.fsencode(d.shown)
+        hits = [top for top in (place, *folders_of(place)) if top in tops]
+        if hits:
+            wanted.add((d.folder, d.path))
+            tops.update(dict.fromkeys(hits, True))
+    for top, hit in tops.items():
+        if not hit:
+            raise NotFound(f"nothing changed at {printable(top)}", "See the list of changes for the paths.")
+    needed = {(folder, up) for folder, path in wanted for up in folders_of(path)}
+    around = {(d.folder, d.path) for d in found if is_folder(d) and (d.folder, d.path) in needed} - wanted
+    left = [d for d in found if (d.folder, d.path) not in wanted | around]
+    stays = {(d.folder, up) for d in left for up in folders_of(d.path)}
+    for d in found:  # where the whole contents of a folder go, it goes too
+        place = (d.folder, d.path)
+        if (place in around and (d.after is not None or place not in stays)) or (
+            d.after is not None and d.after.kind == "folder" and place in needed
+        ):
+            wanted.add(place)
+    return [d for d in found if (d.folder, d.path) in wanted]
 
 
 def change(d: Difference, folder: int, upper: int) -> Change:
@@ -110,8 +127,9 @@ def change(d: Difference, folder: int, upper: int) -> Change:
         notes.append(f"mode {d.before.mode:o} → {d.after.mode:o}")
     if d.after is not None and d.after.kind == "link" and not d.refused:
         notes.append(f"link to {printable(d.after.target)}")
+    where = printable(d.folder)
     if is_folder(d):
-        return Change(path + "/", kind, before, after, note="; ".join(notes), refused=bool(d.refused))
+        return Change(path + "/", kind, before, after, note="; ".join(notes), refused=bool(d.refused), folder=where)
     texts: list[bytes] = []
     for at, node in ((folder, d.before), (upper, d.after)):
         data = b""
@@ -119,4 +137,4 @@ def change(d: Difference, folder: int, upper: int) -> Change:
             with contextlib.suppress(OSError):
                 data = tree.head(at, d.path, diffs.LARGEST + 1)
         texts.append(data)
-    return Change(path, kind, before, after, diffs.unified(path, *texts), "; ".join(notes), bool(d.refused))
+    return Change(path, kind, before, after, diffs.unified(path, *texts), "; ".join(notes), bool(d.refused), where)

@@ -1,6 +1,7 @@
 """Which folders a job may be given, and what of them its code does not see."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from allod.errors import BadRequest, NotFound, ReadOnly
@@ -26,9 +27,17 @@ def checked(folder: Path) -> Path:
     return real
 
 
+def elsewhere() -> list[Path]:
+    """Where layers of jobs may lie besides the data folder: on other disks, in a folder of this user's."""
+    shared = [Path("/var/tmp"), Path(tempfile.gettempdir())]
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        shared.append(Path(runtime))
+    return [place / f"allod-{os.geteuid()}" for place in shared]
+
+
 def hidden(home: Home, folder: Path) -> tuple[Path, ...]:
     """What of the folder code does not see: allod's own things, and settings and keys where it is the user's home."""
-    found = {path.resolve() for path in (home.config, home.data, home.cache, home.models)}
+    found = {path.resolve() for path in (home.config, home.data, home.cache, home.models, *elsewhere())}
     user = Path.home().resolve()
     if user.is_relative_to(folder):
         found |= {path for path in user.iterdir() if path.name.startswith(".") and not path.is_symlink()}

@@ -3,7 +3,7 @@
     <data>/jobs/<id>/job.json        which folder it is about, since when
                      lock            held for as long as a process works in it
                      layers/         upper, work, home, tmp: what the code wrote
-                     seen            how the folder's files were when the job began
+                     seen, seen-<n>  how the files of each folder were when the job began
                      output/         what each run printed, whole
                      applied/<n>/    journal and backups of each time that changes were applied, or undone
     <data>/jobs/apply.lock           held while a folder of the user's is written
@@ -25,11 +25,12 @@ from msgspec import Struct
 from allod.errors import AllodError, Conflict
 from allod.home import Home
 from allod.interpreter.workspace import transaction, tree
-from allod.interpreter.workspace.tree import Node
+from allod.interpreter.workspace.folders import hidden
+from allod.interpreter.workspace.journal import Journal
+from allod.interpreter.workspace.part import Part
 
 KEEP_UNDO = timedelta(days=30)  # backups of what was applied
 KEEP_PENDING = timedelta(days=7)  # changes of a job that ended without applying or discarding them
-MOST_SEEN = 20_000  # files whose state is noted when a job begins; beyond it, their ctime must do
 
 
 class Job(Struct, frozen=True):
@@ -41,14 +42,7 @@ class Job(Struct, frozen=True):
     at: str
     began: int  # time.time_ns() when the layers were made
     pid: int
-
-
-class Seen(Struct, frozen=True):
-    """How the folder was when the job began."""
-
-    nodes: dict[bytes, Node]
-    whole: bool  # False: there were more than MOST_SEEN, and only the upper levels are in ``nodes``
-    left: dict[bytes, Node | None] = {}  # how the job itself left what it applied
+    more: tuple[bytes, ...] = ()  # further folders
 
 
 def jobs_folder(home: Home) -> Path:
@@ -85,6 +79,16 @@ def records(job: Path) -> list[Path]:
     return sorted(folder.iterdir(), key=lambda path: int(path.name)) if folder.is_dir() else []
 
 
+def parts_of(home: Home, path: Path, job: Job) -> list[Part]:
+    """The folders of a job with their layers, its own first."""
+    layers = Path(os.fsdecode(job.layers))
+    folders = [Path(os.fsdecode(folder)) for folder in (job.folder, *job.more)]
+    return [
+        Part(n, folder, layers, hidden(home, folder), path / (f"seen-{n}" if n else "seen"))
+        for n, folder in enumerate(folders)
+    ]
+
+
 def new_record(job: Path) -> Path:
     """The folder of the next one; not made yet."""
     done = records(job)
@@ -113,30 +117,6 @@ def in_use(job: Path) -> bool:
     return False
 
 
-def note(folder: Path, hidden: tuple[Path, ...]) -> Seen:
-    """How the folder's files are now: breadth first, so that what is left out of a huge tree lies deep."""
-    nodes: dict[bytes, Node] = {}
-    skip = {os.fsencode(path) for path in hidden}
-    root = os.fsencode(folder)
-    device = os.stat(root).st_dev
-    level = [b""]
-    while level:
-        below: list[bytes] = []
-        for prefix in level:
-            with contextlib.suppress(OSError), os.scandir(os.path.join(root, prefix)) as entries:
-                for entry in entries:
-                    if len(nodes) >= MOST_SEEN:
-                        return Seen(nodes, False)
-                    with contextlib.suppress(OSError):
-                        st = entry.stat(follow_symlinks=False)
-                        path = prefix + entry.name
-                        nodes[path] = tree.node_of(st, os.readlink(entry.path) if entry.is_symlink() else b"")
-                        if nodes[path].kind == "folder" and st.st_dev == device and entry.path not in skip:
-                            below.append(path + b"/")
-        level = below
-    return Seen(nodes, True)
-
-
 def clear(path: Path) -> None:
     """Removes a job's layers; and the job itself, if it applied nothing that can be undone."""
     with contextlib.suppress(OSError):  # what cannot be removed now goes when the job's time is over
@@ -146,10 +126,10 @@ def clear(path: Path) -> None:
             tree.remove_tree(path)
 
 
-def journal_of(record: Path) -> transaction.Journal | None:
+def journal_of(record: Path) -> Journal | None:
     """A record's journal; None where it never got as far as one."""
     try:
-        return transaction.Journal.read(record)
+        return Journal.read(record)
     except (OSError, msgspec.DecodeError, msgspec.ValidationError):
         return None
 

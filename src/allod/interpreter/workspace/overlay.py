@@ -31,6 +31,12 @@ class Difference(Struct, frozen=True):
     before: Node | None
     after: Node | None
     refused: str = ""  # why it cannot be taken over; empty: it can
+    folder: bytes = b""  # which of the job's folders, by its path; empty for the job's own
+
+    @property
+    def shown(self) -> str:
+        """The path as people and code know it: from the job's folder, or whole where it lies in a further one."""
+        return printable(self.folder + b"/" + self.path if self.folder else self.path)
 
 
 class Reader:

@@ -9,43 +9,40 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from allod.errors import ReadOnly, SandboxFailed
 from allod.home import Home, make_folder
 from allod.interpreter.sandbox.bubblewrap import find_bwrap, remedy
 from allod.interpreter.workspace import tree
+from allod.interpreter.workspace.folders import elsewhere
 
 # What a layer must be able to hold: whiteouts, replaced folders, copied-up files.
 TRIAL = "rm a && rm -r d && mkdir d && test ! -e d/x && echo new > b && mv b c && test ! -e a"
 
 
-def layers_for(home: Home, folder: Path, name: str) -> Path:
-    """A new, empty place for the layers of the job ``name`` over ``folder``; not made yet.
+def layers_for(home: Home, folders: Sequence[Path], name: str) -> Path:
+    """A new, empty place for the layers of the job ``name`` over ``folders``; not made yet.
 
     Raises:
         SandboxFailed: there is none; the message has bubblewrap's own words.
     """
     said = ""
-    for place in candidates(home, folder):
+    for place in candidates(home, folders):
         said = complaint(home, place)
         if not said:
             return place / name / "layers" if place.name == "jobs" else place / name
     raise SandboxFailed(f"no disk here can hold the layers of a job: {said or 'none can be written'}", remedy(said))
 
 
-def candidates(home: Home, folder: Path) -> Iterator[Path]:
-    """Places outside of the folder, best first; each made, and nobody else's."""
+def candidates(home: Home, folders: Sequence[Path]) -> Iterator[Path]:
+    """Places outside of the folders, best first; each made, and nobody else's."""
     jobs = home.folder("jobs")
-    if not jobs.resolve().is_relative_to(folder):
+    if not within(jobs, folders):
         yield jobs
-    shared = [Path("/var/tmp"), Path(tempfile.gettempdir())]
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        shared.append(Path(runtime))
-    for place in shared:
-        own = place / f"allod-{os.geteuid()}"
-        if own.resolve().is_relative_to(folder):
+    for own in elsewhere():
+        if within(own, folders):
             continue
         try:
             make_folder(own)
@@ -55,6 +52,11 @@ def candidates(home: Home, folder: Path) -> Iterator[Path]:
         except (OSError, ReadOnly):
             continue
         yield own
+
+
+def within(place: Path, folders: Sequence[Path]) -> bool:
+    """Whether a place lies in one of the folders."""
+    return any(place.resolve().is_relative_to(folder) for folder in folders)
 
 
 def complaint(home: Home, place: Path) -> str:

@@ -1,14 +1,14 @@
-"""Writes many paths of a folder as one step: all of them or none, whatever the moment at which allod is killed.
+"""Writes many paths of one or more folders as one step: all or none, whatever the moment at which allod is killed.
 
-    stage     every new file is written whole into a hidden folder beside its target, every old one is kept as a backup
+    stage     every new file is written whole into a hidden folder of its target's, every old one is kept as a backup
     commit    the journal says "committed": from here the step is finished, if not now, then by ``recover``
     perform   removals, then renames; each can be repeated
     done      the journal says "done" and stays, with the backups, for undo
 
-Before the commit nothing of the folder has changed, and ``recover`` throws the stage away. A step that fails while
+Before the commit nothing of the folders has changed, and ``recover`` throws the stage away. A step that fails while
 performing is rolled back from the backups. Undo is a step of the same kind whose new files are the backups of another.
 
-It writes below an open folder with ``tree``, so it follows no link, and knows nothing of overlays or sandboxes.
+It writes below open folders with ``tree``, so it follows no link, and knows nothing of overlays or sandboxes.
 """
 
 import contextlib
@@ -16,63 +16,19 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
 from allod.errors import Conflict, Disk, DiskFull, ReadOnly
 from allod.interpreter.workspace import tree
+from allod.interpreter.workspace.journal import Journal, Op, State
 from allod.interpreter.workspace.overlay import printable
 from allod.interpreter.workspace.tree import Node
 
-State = Literal["staging", "committed", "done", "rolling back", "rolled back"]
 SYNC_EACH = 200  # up to so many files are synced one by one, more at once
-
-
-class Op(Struct, frozen=True):
-    """One path: what was there, and what shall be. ``after`` is the staged thing itself, inode and all."""
-
-    path: bytes
-    before: Node | None
-    after: Node | None
-    name: str = ""  # of its file in the stage and among the backups
-
-    @property
-    def depth(self) -> int:
-        """How far down it is."""
-        return self.path.count(b"/")
-
-
-class Journal(Struct):
-    """One step, as kept on disk in ``record/journal.json``."""
-
-    folder: bytes
-    stage: bytes  # name of the stage, in the folder
-    at: str
-    ops: list[Op]
-    state: State = "staging"
-    undoes: str = ""  # the name of the record of the same job that this step takes back
-
-    def write(self, record: Path) -> None:
-        """Replaces the journal on disk, durably."""
-        new = record / "journal.new"
-        with new.open("wb") as file:
-            file.write(msgspec.json.encode(self))
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(record / "journal.json")
-        with tree.opened(record) as fd:
-            os.fsync(fd)
-
-    @classmethod
-    def read(cls, record: Path) -> "Journal":
-        """The journal of a record; OSError or msgspec.DecodeError where there is none to read."""
-        return msgspec.json.decode((record / "journal.json").read_bytes(), type=cls)
-
 
 # What a new file's bytes are read from: an open folder and a name in it.
 Source = Callable[[Op], "contextlib.AbstractContextManager[tuple[int, bytes]]"]
@@ -91,7 +47,7 @@ def exclusively(jobs: Path) -> Generator[None]:
         yield
 
 
-def run(folder: Path, record: Path, ops: Iterable[Op], source: Source, undoes: str = "") -> Journal:
+def run(folders: Sequence[Path], record: Path, ops: Iterable[Op], source: Source, undoes: str = "") -> Journal:
     """Does it. ``record`` is a new folder for journal and backups; the caller holds ``exclusively``.
 
     Raises:
@@ -101,66 +57,90 @@ def run(folder: Path, record: Path, ops: Iterable[Op], source: Source, undoes: s
     record.mkdir(parents=True)
     (record / "backup").mkdir()
     named = [msgspec.structs.replace(op, name=str(n)) for n, op in enumerate(ops)]
+    first, *more = (os.fsencode(folder) for folder in folders)
     journal = Journal(
-        folder=os.fsencode(folder),
+        folder=first,
         stage=f".allod-{record.parent.parent.name}-{record.name}".encode(),
         at=datetime.now(UTC).isoformat(timespec="microseconds"),
         ops=named,
         undoes=undoes,
+        more=more,
     )
-    with mended(folder), tree.opened(folder) as root:
+    with mended(folders), all_opened(journal.folders) as roots:
         journal.write(record)
         try:
-            check_space(folder, named)
-            stage(root, record, journal, source)
+            check_space(folders, named)
+            stage(roots, record, journal, source)
             journal.state = "committed"
             journal.write(record)
             checkpoint("committed")
-            perform(root, journal)
+            perform(roots, journal)
         except BaseException:
-            roll_back(root, record, journal)
+            roll_back(roots, record, journal)
             raise
-        finish(root, record, journal)
+        finish(roots, record, journal)
     return journal
 
 
-def check_space(folder: Path, ops: list[Op]) -> None:
+@contextlib.contextmanager
+def all_opened(folders: Iterable[bytes], at: Sequence[int] = ()) -> Generator[list[int]]:
+    """Several open folders; with ``at``, each by its name in one of those."""
+    with contextlib.ExitStack() as stack:
+        if at:
+            yield [stack.enter_context(tree.opened(name, fd)) for name, fd in zip(folders, at, strict=True)]
+        else:
+            yield [stack.enter_context(tree.opened(folder)) for folder in folders]
+
+
+def check_space(folders: Sequence[Path], ops: list[Op]) -> None:
     """Raises DiskFull before anything is written, where it would not fit."""
-    needed = sum(op.after.size for op in ops if op.after is not None and op.after.kind == "file")
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DiskFull(
-            f"applying needs {needed:,} bytes, and the disk of {folder} has {free:,} free",
-            "Free some space and apply again; nothing has changed.",
-        )
+    needed: dict[int, int] = {}
+    devices = [os.stat(folder).st_dev for folder in folders]
+    for op in ops:
+        if op.after is not None and op.after.kind == "file":
+            needed[devices[op.root]] = needed.get(devices[op.root], 0) + op.after.size
+    for folder, device in zip(folders, devices, strict=True):
+        free = shutil.disk_usage(folder).free
+        if needed.get(device, 0) > free:
+            raise DiskFull(
+                f"applying needs {needed[device]:,} bytes, and the disk of {folder} has {free:,} free",
+                "Free some space and apply again; nothing has changed.",
+            )
 
 
 # ── stage ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def stage(root: int, record: Path, journal: Journal, source: Source) -> None:
+def stage(roots: list[int], record: Path, journal: Journal, source: Source) -> None:
     """Writes new files and backups; afterwards the ops hold the staged files' own inodes and times."""
-    os.mkdir(journal.stage, 0o700, dir_fd=root)
-    checkpoint("stage made")
-    each = len(journal.ops) <= SYNC_EACH
-    with tree.opened(journal.stage, root) as staged, tree.opened(record / "backup") as backup:
+    for root in roots:
+        os.mkdir(journal.stage, 0o700, dir_fd=root)
+        checkpoint("stage made")
+    sync = len(journal.ops) <= SYNC_EACH
+    with stages(roots, journal) as staging, tree.opened(record / "backup") as backup:
         for n, op in enumerate(journal.ops):
+            root, staged = roots[op.root], staging[op.root]
             if op.before is not None and op.before.kind in ("file", "link"):
                 with tree.parent_of(root, op.path) as (at, name):
-                    keep(at, name, backup, op.name, each)
+                    keep(at, name, backup, op.name, sync)
             if op.after is not None and op.after.kind in ("file", "link"):
                 with source(op) as (at, name):
                     if journal.undoes:  # the very file that was there, owner and all, where links reach
-                        keep(at, name, staged, op.name, each)
+                        keep(at, name, staged, op.name, sync)
                     else:
-                        bring(root, op, at, name, staged, each)
+                        bring(root, op, at, name, staged, sync)
                 after = tree.node_at(staged, op.name.encode())
                 journal.ops[n] = msgspec.structs.replace(op, after=after)
             checkpoint(f"staged {op.name}")
-        os.fsync(staged)
-        os.fsync(backup)
-    if not each:
+        for each in (*staging, *roots, backup):
+            os.fsync(each)
+    if not sync:
         os.sync()
+
+
+def stages(roots: list[int], journal: Journal) -> "contextlib.AbstractContextManager[list[int]]":
+    """The open stage of each folder."""
+    return all_opened([journal.stage] * len(roots), roots)
 
 
 def keep(at: int, name: bytes, backup: int, to: str, sync: bool) -> None:
@@ -213,24 +193,25 @@ def copy(at: int, name: bytes, to_folder: int, to: str, *, mode: int | None = No
 # ── perform ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def perform(root: int, journal: Journal) -> None:
+def perform(roots: list[int], journal: Journal) -> None:
     """Brings every path from before to after. Can be broken off anywhere and done again."""
     ops = journal.ops
     for op in sorted(ops, key=lambda op: op.depth):
         if op.before is not None and op.before.kind == "folder" and op.before.mode & 0o700 != 0o700:
-            set_mode(root, op.path, op.before.mode | 0o700)
+            set_mode(roots[op.root], op.path, op.before.mode | 0o700)
+    final = {op.place: op.after for op in ops if op.after is not None}
     for op in sorted(ops, key=lambda op: -op.depth):
         if op.before is not None and (op.after is None or (op.after.kind == "folder") != (op.before.kind == "folder")):
-            remove(root, op, ops)
+            remove(roots[op.root], op, final.get(op.place))
             checkpoint(f"removed {op.name}")
-    with tree.opened(journal.stage, root) as staged:
+    with stages(roots, journal) as staging:
         for op in sorted(ops, key=lambda op: op.depth):
             if op.after is not None:
-                place(root, op, staged)
+                place(roots[op.root], op, staging[op.root])
                 checkpoint(f"placed {op.name}")
     for op in sorted(ops, key=lambda op: -op.depth):
         if op.after is not None and op.after.kind == "folder":
-            set_mode(root, op.path, op.after.mode & 0o777)
+            set_mode(roots[op.root], op.path, op.after.mode & 0o777)
     checkpoint("performed")
 
 
@@ -241,11 +222,14 @@ def set_mode(root: int, path: bytes, mode: int) -> None:
         os.fchmod(stack.enter_context(tree.opened(name, at)), mode)
 
 
-def remove(root: int, op: Op, ops: list[Op]) -> None:
-    """Takes away what was there. A folder that somebody put something into meanwhile stays."""
+def remove(root: int, op: Op, final: Node | None) -> None:
+    """Takes away what was there, unless ``final`` is there already.
+
+    A folder that somebody put something into meanwhile stays.
+    """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), tree.parent_of(root, op.path) as (at, name):
         now = tree.node_at(at, name)
-        if now is None or any(now.same(other.after) for other in ops if other.path == op.path and other.after):
+        if now is None or (final is not None and now.same(final)):
             return
         if not now.same(op.before):
             raise changed(op.path)
@@ -296,14 +280,15 @@ def changed(path: bytes) -> Conflict:
     )
 
 
-def finish(root: int, record: Path, journal: Journal) -> None:
+def finish(roots: list[int], record: Path, journal: Journal) -> None:
     """Says that it is done, then clears up."""
-    for folder in {os.path.dirname(op.path) for op in journal.ops}:
-        with contextlib.suppress(OSError), tree.parent_of(root, folder + b"/x" if folder else b"x") as (at, _):
+    for root, folder in {(op.root, os.path.dirname(op.path)) for op in journal.ops}:
+        with contextlib.suppress(OSError), tree.parent_of(roots[root], folder + b"/x" if folder else b"x") as (at, _):
             os.fsync(at)
-    with contextlib.suppress(OSError):  # the folder is as it shall be; ``recover`` writes down what could not be
-        tree.remove_at(root, journal.stage)
-        checkpoint("cleared")
+    with contextlib.suppress(OSError):  # the folders are as they shall be; ``recover`` writes down what could not be
+        for root in roots:
+            tree.remove_at(root, journal.stage)
+            checkpoint("cleared")
         journal.state = "done"
         journal.write(record)
         checkpoint("done")
@@ -312,7 +297,7 @@ def finish(root: int, record: Path, journal: Journal) -> None:
 # ── back ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def roll_back(root: int, record: Path, journal: Journal) -> None:
+def roll_back(roots: list[int], record: Path, journal: Journal) -> None:
     """Brings every path back to before. What somebody else changed meanwhile stays as they left it."""
     if journal.state in ("committed", "rolling back"):
         # Durable before the first step back, as a step back cannot be told from one that was never made.
@@ -321,20 +306,22 @@ def roll_back(root: int, record: Path, journal: Journal) -> None:
         checkpoint("rolling back")
         for op in sorted(journal.ops, key=lambda op: -op.depth):
             if op.after is not None:
-                take_back(root, op)
+                take_back(roots[op.root], op)
                 checkpoint(f"took back {op.name}")
-        if tree.node_at(root, journal.stage) is None:
-            os.mkdir(journal.stage, 0o700, dir_fd=root)
-        with tree.opened(journal.stage, root) as staged, tree.opened(record / "backup") as backup:
+        for root in roots:
+            if tree.node_at(root, journal.stage) is None:
+                os.mkdir(journal.stage, 0o700, dir_fd=root)
+        with stages(roots, journal) as staging, tree.opened(record / "backup") as backup:
             for op in sorted(journal.ops, key=lambda op: op.depth):
                 if op.before is not None:
-                    give_back(root, op, staged, backup)
+                    give_back(roots[op.root], op, staging[op.root], backup)
                     checkpoint(f"gave back {op.name}")
             for op in sorted(journal.ops, key=lambda op: -op.depth):
                 if op.before is not None and op.before.kind == "folder":
-                    set_mode(root, op.path, op.before.mode)
-    tree.remove_at(root, journal.stage)
-    checkpoint("stage cleared")
+                    set_mode(roots[op.root], op.path, op.before.mode)
+    for root in roots:
+        tree.remove_at(root, journal.stage)
+        checkpoint("stage cleared")
     journal.state = "rolled back"
     journal.write(record)
     tree.remove_tree(record / "backup")
@@ -376,26 +363,28 @@ def recover(record: Path) -> State:
     journal = Journal.read(record)
     if journal.state in ("done", "rolled back"):
         return journal.state
-    with mended(Path(os.fsdecode(journal.folder))), tree.opened(journal.folder) as root:
+    with mended([Path(os.fsdecode(folder)) for folder in journal.folders]), all_opened(journal.folders) as roots:
         if journal.state in ("staging", "rolling back"):
-            roll_back(root, record, journal)
+            roll_back(roots, record, journal)
             return journal.state
         try:
-            if tree.node_at(root, journal.stage) is not None:  # it is cleared when all is in place
-                perform(root, journal)
+            # The stages are cleared when all is in place: where one is gone, nothing is left to do.
+            if all(tree.node_at(root, journal.stage) is not None for root in roots):
+                perform(roots, journal)
         except (Conflict, OSError):
-            roll_back(root, record, journal)
+            roll_back(roots, record, journal)
             return journal.state
-        finish(root, record, journal)
+        finish(roots, record, journal)
         return journal.state
 
 
 @contextlib.contextmanager
-def mended(folder: Path) -> Generator[None]:
+def mended(folders: Sequence[Path]) -> Generator[None]:
     """Turns the system's errors into ours."""
     try:
         yield
     except OSError as error:
+        folder = " or ".join(str(folder) for folder in folders)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"no space left on the disk of {folder}", "Free some space and try again.") from error
         what = f"{folder} cannot be written: {error.strerror}" + (f" ({error.filename!s})" if error.filename else "")

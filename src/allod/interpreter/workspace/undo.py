@@ -16,19 +16,22 @@ from allod.errors import Conflict
 from allod.home import Home
 from allod.interpreter.workspace import jobs, transaction, tree
 from allod.interpreter.workspace.changes import Applied, Change
+from allod.interpreter.workspace.journal import Journal, Op
 from allod.interpreter.workspace.overlay import printable
-from allod.interpreter.workspace.transaction import Journal, Op
 from allod.interpreter.workspace.tree import Node
+
+Place = tuple[int, bytes]  # one of a journal's folders and a path in it
 
 
 class Record(Struct, frozen=True):
     """One line of the history."""
 
     id: str
-    folder: str
+    folder: str  # the job's own
     at: str  # RFC 3339, UTC
     state: Literal["applied", "undone", "pending"]  # pending: a job that ended without applying or discarding
-    paths: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()  # below the folder, or whole where they lie in a further one
+    more: tuple[str, ...] = ()  # further folders that it wrote into
 
 
 def history(home: Home, folder: Path | None = None) -> list[Record]:
@@ -42,15 +45,16 @@ def history(home: Home, folder: Path | None = None) -> list[Record]:
         for record, journal in done:
             if journal.undoes:
                 continue
-            paths = tuple(change.path for change in changes_of(record, journal))
+            paths = tuple(change.place for change in changes_of(record, journal))
             state = "undone" if record.name in undone else "applied"
-            found.append(Record(f"{path.name}/{record.name}", os.fsdecode(journal.folder), journal.at, state, paths))
+            own, *more = (os.fsdecode(folder) for folder in journal.folders)
+            found.append(Record(f"{path.name}/{record.name}", own, journal.at, state, paths, tuple(more)))
         job = jobs.read(path)
-        if job is not None and not jobs.in_use(path) and any((Path(os.fsdecode(job.layers)) / "upper").glob("*")):
+        if job is not None and not jobs.in_use(path) and any(part.touched() for part in jobs.parts_of(home, path, job)):
             found.append(Record(path.name, os.fsdecode(job.folder), job.at, "pending"))
     if folder is not None:
         here = str(folder.expanduser().resolve())
-        found = [record for record in found if record.folder == here]
+        found = [record for record in found if here in (record.folder, *record.more)]
     return sorted(found, key=lambda record: (record.at, record.id), reverse=True)
 
 
@@ -70,40 +74,49 @@ def undo(home: Home, folder: Path | None = None, *, overwrite: bool = False) -> 
     record = root / last.id.split("/")[0] / "applied" / last.id.split("/")[1]
     with transaction.exclusively(root):
         journal = Journal.read(record)
-        target = Path(os.fsdecode(journal.folder))
-        now = present(target, journal)
+        targets = [Path(os.fsdecode(folder)) for folder in journal.folders]
+        now = present(targets, journal)
         if not overwrite:
-            check(target, journal, now)
+            check(journal, now)
         done = changes_of(record, journal)
-        back = [Op(op.path, now[op.path] if overwrite else op.after, op.before) for op in journal.ops]
-        names = {op.path: op.name for op in journal.ops if op.before is not None}
+        back = [Op(op.path, now[op.place] if overwrite else op.after, op.before, root=op.root) for op in journal.ops]
+        names = {op.place: op.name for op in journal.ops if op.before is not None}
         with tree.opened(record / "backup") as backup:
             new = jobs.new_record(record.parent.parent)
-            transaction.run(target, new, back, lambda op: from_backup(backup, names[op.path]), undoes=record.name)
+            transaction.run(targets, new, back, lambda op: from_backup(backup, names[op.place]), undoes=record.name)
     return Applied(last.id, last.folder, tuple(reverse_of(change) for change in done))
 
 
-def present(folder: Path, journal: Journal) -> dict[bytes, Node | None]:
-    """What is at each path of a journal now; raises Conflict where the folder itself is gone."""
-    try:
-        with tree.opened(folder) as root:
-            return {op.path: tree.node(root, op.path) for op in journal.ops}
-    except OSError as error:
-        raise Conflict(
-            f"{folder} cannot be read: {error.strerror}", "Bring the folder back, then undo again."
-        ) from error
+def present(folders: list[Path], journal: Journal) -> dict[Place, Node | None]:
+    """What is at each path of a journal now; raises Conflict where a folder itself is gone."""
+    found: dict[Place, Node | None] = {}
+    for n, folder in enumerate(folders):
+        try:
+            with tree.opened(folder) as root:
+                found |= {op.place: tree.node(root, op.path) for op in journal.ops if op.root == n}
+        except OSError as error:
+            raise Conflict(
+                f"{folder} cannot be read: {error.strerror}", "Bring the folder back, then undo again."
+            ) from error
+    return found
 
 
-def check(folder: Path, journal: Journal, now: dict[bytes, Node | None]) -> None:
+def check(journal: Journal, now: dict[Place, Node | None]) -> None:
     """Raises Conflict unless every path is as applying left it."""
-    final = {op.path: op.after for op in journal.ops if op.after is not None}
-    moved = [printable(path) for path, there in now.items() if not tree.alike(final.get(path), there)]
+    final = {op.place: op.after for op in journal.ops if op.after is not None}
+    moved = [shown(journal, place) for place, there in now.items() if not tree.alike(final.get(place), there)]
     if moved:
         more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
         raise Conflict(
-            f"changed in {folder} since the job: {', '.join(sorted(moved)[:5])}{more}",
+            f"changed in {os.fsdecode(journal.folder)} since the job: {', '.join(sorted(moved)[:5])}{more}",
             "Nothing was undone. Keep copies of these files, then undo again, overwriting them.",
         )
+
+
+def shown(journal: Journal, place: Place) -> str:
+    """A path of a journal for people: from the job's folder, or whole where it lies in a further one."""
+    root, path = place
+    return printable(journal.folders[root] + b"/" + path if root else path)
 
 
 def from_backup(backup: int, name: str) -> contextlib.AbstractContextManager[tuple[int, bytes]]:
@@ -122,6 +135,7 @@ def changes_of(record: Path, journal: Journal) -> tuple[Change, ...]:
                 "created" if op.before is None else "deleted" if op.after is None else "changed",
                 op.before.size if op.before else None,
                 op.after.size if op.after else None,
+                folder=printable(journal.folders[op.root]) if op.root else "",
             )
             for op in journal.ops
         )
@@ -134,4 +148,4 @@ def reverse_of(change: Change) -> Change:
         "deleted": "created",
         "changed": "changed",
     }
-    return Change(change.path, kinds[change.kind], change.after, change.before)
+    return Change(change.path, kinds[change.kind], change.after, change.before, folder=change.folder)

@@ -1,4 +1,4 @@
-"""A folder of the user's that code may change freely without changing it.
+"""Folders of the user's that code may change freely without changing them.
 
     workspace = Workspace.create(home, Path("~/films"))
     …                                   # a Kernel runs code in it
@@ -14,9 +14,8 @@ workspace owns the layers, knows how the folder was at the start, and refuses to
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -26,15 +25,19 @@ from allod.errors import Conflict, ReadOnly
 from allod.home import Home
 from allod.interpreter.sandbox import View
 from allod.interpreter.workspace import fonts, jobs, overlay, places, transaction, tree
-from allod.interpreter.workspace.changes import Applied, Change, change, choose, listed, with_blocked, within
+from allod.interpreter.workspace.changes import Applied, Change, change, choose, listed
 from allod.interpreter.workspace.folders import checked, hidden
 from allod.interpreter.workspace.grants import NOTHING, Grants
-from allod.interpreter.workspace.jobs import Job, Seen
-from allod.interpreter.workspace.overlay import Difference, printable
+from allod.interpreter.workspace.jobs import Job
+from allod.interpreter.workspace.journal import Op
+from allod.interpreter.workspace.overlay import Difference
+from allod.interpreter.workspace.part import Part
+
+Pairs = dict[bytes, tuple[int, int]]  # of each part, by its label: the open folder and the open upper layer
 
 
 class Workspace:
-    """The layers of one job over one folder."""
+    """The layers of one job over its folder, and over further ones that were granted."""
 
     def __init__(self, home: Home, path: Path, job: Job, held: BinaryIO, grants: Grants = NOTHING) -> None:
         self.home = home
@@ -44,7 +47,8 @@ class Workspace:
         self._held = held
         self.folder = Path(os.fsdecode(job.folder))
         self.layers = Path(os.fsdecode(job.layers))
-        self.upper = self.layers / "upper"
+        self.parts = jobs.parts_of(home, path, job)
+        self.upper = self.parts[0].upper
 
     @classmethod
     def create(cls, home: Home, folder: Path, grants: Grants = NOTHING) -> Self:
@@ -57,137 +61,128 @@ class Workspace:
         folder = checked(folder)
         grants.check(folder, home)
         jobs.recover(home)
-        seen = jobs.note(folder, hidden(home, folder))
-        return cls._make(home, folder, seen, grants)
+        return cls._make(home, folder, grants)
 
     @classmethod
-    def _make(cls, home: Home, folder: Path, seen: Seen, grants: Grants, began: int = 0) -> Self:
+    def _make(cls, home: Home, folder: Path, grants: Grants, like: "Workspace | None" = None) -> Self:
         name = jobs.new_id()
         path = jobs.jobs_folder(home) / name
-        layers = places.layers_for(home, folder, name)
-        try:
-            path.mkdir(mode=0o700)
-            held = jobs.lock(path)
-            for part in ("upper", "work", "home", "tmp"):
-                (layers / part).mkdir(parents=True, mode=0o700)
-            (layers / "upper").chmod(folder.stat().st_mode & 0o777)  # the folder's own mode, as seen inside
-            (path / "output").mkdir()
-        except OSError as error:
-            raise ReadOnly(
-                f"cannot make {error.filename}: {error.strerror}", "Check the disk's permissions."
-            ) from error
-        fonts.give(home, layers / "home")
+        layers = places.layers_for(home, (folder, *grants.folders), name)
         job = Job(
             name,
             os.fsencode(folder),
             os.fsencode(layers),
             datetime.now(UTC).isoformat(timespec="microseconds"),
-            began or time.time_ns(),
+            like.job.began if like else time.time_ns(),
             os.getpid(),
+            tuple(os.fsencode(more) for more in grants.folders),
         )
-        (path / "seen").write_bytes(msgspec.msgpack.encode(seen))
+        try:
+            path.mkdir(mode=0o700)
+            workspace = cls(home, path, job, jobs.lock(path), grants)
+            for part in ("home", "tmp"):
+                (layers / part).mkdir(parents=True, mode=0o700)
+            for n, part in enumerate(workspace.parts):
+                part.begin(like.parts[n] if like else None)
+            workspace.output.mkdir()
+        except OSError as error:
+            raise ReadOnly(
+                f"cannot make {error.filename}: {error.strerror}", "Check the disk's permissions."
+            ) from error
+        fonts.give(home, layers / "home")
         jobs.write(path, job)
-        return cls(home, path, job, held, grants)
+        return workspace
 
     def fork(self) -> Self:
-        """Another job over the same folder that begins with this one's changes so far and goes its own way."""
-        other = type(self)._make(self.home, self.folder, self._seen, self.grants, self.job.began)
-        with tree.opened(self.upper) as source, tree.opened(other.upper) as target:
-            copy_layer(source, target)
+        """Another job over the same folders that begins with this one's changes so far and goes its own way."""
+        other = type(self)._make(self.home, self.folder, self.grants, self)
+        for mine, theirs in zip(self.parts, other.parts, strict=True):
+            with tree.opened(mine.upper) as source, tree.opened(theirs.upper) as target:
+                copy_layer(source, target)
         return other
 
     @property
     def view(self) -> View:
         """What code in it sees."""
-        layers = self.layers
+        own, *more = self.parts
         return View(
-            folder=self.folder,
-            upper=self.upper,
-            work=layers / "work",
-            home=layers / "home",
-            tmp=layers / "tmp",
-            hidden=hidden(self.home, self.folder),
+            folder=own.folder,
+            upper=own.upper,
+            work=own.work,
+            home=self.layers / "home",
+            tmp=self.layers / "tmp",
+            folders=tuple(part.layer for part in more),
+            hidden=self._hidden(),
+            readable=tuple((path, str(path)) for path in self.grants.read),
         )
+
+    def _hidden(self) -> tuple[Path, ...]:
+        """What is not shown of the folders, those to read included; but not where it is itself granted."""
+        given = {part.folder for part in self.parts} | set(self.grants.read)
+        found = {path for part in self.parts for path in part.hidden}
+        found |= {path for shown in self.grants.read for path in hidden(self.home, shown)}
+        return tuple(sorted(found - given))
 
     @property
     def output(self) -> Path:
         """Where the output of its runs is kept."""
         return self.path / "output"
 
-    @cached_property
-    def _seen(self) -> Seen:
-        return msgspec.msgpack.decode((self.path / "seen").read_bytes(), type=Seen)
-
     # ── changes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def differences(self) -> list[Difference]:
-        """Every path that is not as it is in the folder, folders included."""
-        secret = [os.fsencode(path.relative_to(self.folder)) for path in hidden(self.home, self.folder)]
-        found = overlay.differences(self.folder, self.upper)
-        return with_blocked([d for d in found if not any(within(d.path, s) for s in secret)])
+        """Every path that is not as it is in its folder, folders included."""
+        return [d for part in self.parts for d in part.differences()]
 
     def changes(self) -> list[Change]:
         """The same for people: files, and folders that nothing else in the list implies."""
         found = self.differences()
-        with tree.opened(self.folder) as folder, tree.opened(self.upper) as upper:
-            return sorted((change(d, folder, upper) for d in listed(found)), key=lambda c: c.path)
+        with opened(self.parts) as pairs:
+            return sorted(changes_in(found, pairs), key=lambda c: (c.folder, c.path))
 
     # ── apply ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def apply(self, paths: Sequence[str] | None = None, *, overwrite: bool = False) -> Applied:
-        """Writes the changes into the user's folder: all, or those at or below ``paths``. All or nothing.
+        """Writes the changes into the user's folders: all, or those at or below ``paths``. All or nothing.
 
         Raises:
             NotFound: nothing changed at one of ``paths``.
-            Conflict: a file changed in the folder since the job began (``overwrite``: then it is lost, but undoable).
+            Conflict: a file changed in its folder since the job began (``overwrite``: then it is lost, but undoable).
             DiskFull, ReadOnly, Disk: it cannot be written.
         """
         jobs.recover(self.home)
         found = self.differences()
         chosen = found if paths is None else choose(found, paths)
-        with tree.opened(self.folder) as folder, tree.opened(self.upper) as upper:
+        with opened(self.parts) as pairs:
             good = [d for d in chosen if not d.refused]
             if not overwrite:
                 self._check(good)
-            done = tuple(change(d, folder, upper) for d in listed(good))
-            left = tuple(change(d, folder, upper) for d in listed(chosen) if d.refused)
+            done = tuple(changes_in(good, pairs))
+            left = tuple(changes_in([d for d in chosen if d.refused], pairs))
             if not good:
                 return Applied("", str(self.folder), (), left)
-            ops = [transaction.Op(d.path, d.before, d.after) for d in good]
+            used = [part for part in self.parts if not part.number or any(d.folder == part.label for d in good)]
+            roots = {part.label: n for n, part in enumerate(used)}
+            uppers = [pairs[part.label][1] for part in used]
+            ops = [Op(d.path, d.before, d.after, root=roots[d.folder]) for d in good]
             with transaction.exclusively(self.path.parent):
                 record = jobs.new_record(self.path)
-                journal = transaction.run(self.folder, record, ops, lambda op: tree.parent_of(upper, op.path))
+                journal = transaction.run(
+                    [part.folder for part in used], record, ops, lambda op: tree.parent_of(uppers[op.root], op.path)
+                )
         (record / "changes.json").write_bytes(msgspec.json.encode(done))
-        self._leave(journal)
+        for n, part in enumerate(used):
+            part.leave(op for op in journal.ops if op.root == n)
         return Applied(f"{self.path.name}/{record.name}", str(self.folder), done, left)
 
     def _check(self, chosen: list[Difference]) -> None:
         """Raises Conflict where a path is neither as it was when the job began nor as the job itself left it."""
-        seen = self._seen
-        now = {d.path: d.before for d in chosen if d.before is not None}
-        moved: list[str] = []
-        for path in {d.path for d in chosen}:
-            there = now.get(path)
-            fine = tree.alike(seen.nodes.get(path), there) or (path in seen.left and tree.alike(seen.left[path], there))
-            if not fine and not seen.whole and path not in seen.nodes and there is not None:
-                fine = there.ctime < self.job.began  # in the part of a huge folder that was not looked at
-            if not fine:
-                moved.append(printable(path))
-        if moved:
+        if moved := sorted(path for part in self.parts for path in part.moved(chosen, self.job.began)):
             more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
             raise Conflict(
-                f"changed in {self.folder} since the job began: {', '.join(sorted(moved)[:5])}{more}",
+                f"changed in {self.folder} since the job began: {', '.join(moved[:5])}{more}",
                 "Nothing was applied. Apply the other files by name, or run the job again.",
             )
-
-    def _leave(self, journal: transaction.Journal) -> None:
-        """Notes what was applied as something that the next apply may find."""
-        for op in journal.ops:
-            self._seen.left[op.path] = None
-        for op in journal.ops:
-            if op.after is not None:
-                self._seen.left[op.path] = op.after
-        (self.path / "seen").write_bytes(msgspec.msgpack.encode(self._seen))
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -208,6 +203,22 @@ class Workspace:
 
 
 # ── layers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def opened(parts: Sequence[Part]) -> Generator[Pairs]:
+    """The open folder and upper layer of each part."""
+    with contextlib.ExitStack() as stack:
+        both = {part.label: (part.folder, part.upper) for part in parts}
+        yield {
+            label: (stack.enter_context(tree.opened(folder)), stack.enter_context(tree.opened(upper)))
+            for label, (folder, upper) in both.items()
+        }
+
+
+def changes_in(found: list[Difference], pairs: Pairs) -> list[Change]:
+    """Differences of all parts as people read them."""
+    return [change(d, *pair) for label, pair in pairs.items() for d in listed([d for d in found if d.folder == label])]
 
 
 def copy_layer(source: int, target: int, depth: int = 0) -> None:

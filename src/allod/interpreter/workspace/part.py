@@ -1,0 +1,97 @@
+"""One folder of a job: the layer over it, how it was at the start, and what is different.
+
+A job has one part for its own folder and one for each further folder that was granted. A part reads its layer and
+notes conflicts; what is done about all of them together is the workspace's business.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from allod.interpreter.sandbox import Layer
+from allod.interpreter.workspace import overlay, tree
+from allod.interpreter.workspace.changes import with_blocked, within
+from allod.interpreter.workspace.journal import Op
+from allod.interpreter.workspace.overlay import Difference
+from allod.interpreter.workspace.seen import Seen, note
+
+
+class Part:
+    """``number`` 0 is the job's own folder. ``noted``: the file in which its state at the start is kept."""
+
+    def __init__(self, number: int, folder: Path, layers: Path, hidden: tuple[Path, ...], noted: Path) -> None:
+        self.number = number
+        self.folder = folder
+        self.hidden = hidden
+        self.label = os.fsencode(folder) if number else b""
+        place = layers / "more" / str(number) if number else layers
+        self.upper = place / "upper"
+        self.work = place / "work"
+        self._noted = noted
+        self._seen: Seen | None = None
+
+    @property
+    def layer(self) -> Layer:
+        """For the sandbox."""
+        return Layer(self.folder, self.upper, self.work)
+
+    @property
+    def seen(self) -> Seen:
+        """How the folder was at the start."""
+        if self._seen is None:
+            self._seen = msgspec.msgpack.decode(self._noted.read_bytes(), type=Seen)
+        return self._seen
+
+    def begin(self, like: "Part | None" = None) -> None:
+        """Makes the layer and notes how the folder is now; or was when the job began that this is a fork of."""
+        for each in (self.upper, self.work):
+            each.mkdir(parents=True, mode=0o700)
+        self.upper.chmod(self.folder.stat().st_mode & 0o777)  # the folder's own mode, as seen inside
+        if like is None:
+            self.note(note(self.folder, self.hidden))
+        else:
+            self.note(Seen(like.seen.nodes, like.seen.whole, dict(like.seen.left)))
+
+    def note(self, seen: Seen) -> None:
+        """Keeps the state at the start."""
+        self._seen = seen
+        self._noted.write_bytes(msgspec.msgpack.encode(seen))
+
+    def touched(self) -> bool:
+        """Whether there may be differences; told without looking at all of them."""
+        return any(self.upper.glob("*"))
+
+    def differences(self) -> list[Difference]:
+        """Every path that is not as it is in the folder, folders included."""
+        secret = [os.fsencode(path.relative_to(self.folder)) for path in self.hidden]
+        found = overlay.differences(self.folder, self.upper)
+        kept = with_blocked([d for d in found if not any(within(d.path, s) for s in secret)])
+        return [msgspec.structs.replace(d, folder=self.label) for d in kept] if self.label else kept
+
+    def moved(self, chosen: Iterable[Difference], began: int) -> list[str]:
+        """The paths that are neither as they were when the job began nor as the job itself left them."""
+        seen = self.seen
+        mine = [d for d in chosen if d.folder == self.label]
+        now = {d.path: d.before for d in mine if d.before is not None}
+        found: list[str] = []
+        for d in {d.path: d for d in mine}.values():
+            there = now.get(d.path)
+            fine = tree.alike(seen.nodes.get(d.path), there)
+            fine = fine or (d.path in seen.left and tree.alike(seen.left[d.path], there))
+            if not fine and not seen.whole and d.path not in seen.nodes and there is not None:
+                fine = there.ctime < began  # in the part of a huge folder that was not looked at
+            if not fine:
+                found.append(d.shown)
+        return found
+
+    def leave(self, ops: Iterable[Op]) -> None:
+        """Notes what was applied here as something that the next apply may find."""
+        mine = list(ops)
+        if not mine:
+            return
+        left = self.seen.left
+        left.update((op.path, None) for op in mine)
+        left.update((op.path, op.after) for op in mine if op.after is not None)
+        self.note(self.seen)
