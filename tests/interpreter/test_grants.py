@@ -1,6 +1,8 @@
 """Grants: what is asked for is given and nothing else; what makes no sense is told in words."""
 
 import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -288,6 +290,25 @@ async def test_a_folder_to_read_is_seen_and_cannot_be_written(home: Home, folder
     assert tree_of(other) == before
     assert [c.path for c in workspace.changes()] == ["copy.txt"]
     workspace.discard()
+
+
+async def test_sockets_in_a_granted_folder_do_not_answer(home: Home, tmp_path: Path) -> None:
+    """A program outside that listens there would do things for the code."""
+    places = [tmp_path / name for name in ("w", "r", "f")]
+    listeners: list[socket.socket] = []
+    for place in places:
+        place.mkdir()
+        listeners.append(socket.socket(socket.AF_UNIX))
+        listeners[-1].bind(str(place / "s"))
+        listeners[-1].listen()
+    workspace = Workspace.create(home, places[0], parse(read=[places[1]], folders=[places[2]]))
+    code = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    for place in places:
+        said = await shell(workspace, '! "$1" -c "$2" "$3"', sys.executable, code, str(place / "s"))
+        assert "ConnectionRefusedError" in said
+    workspace.discard()
+    for listener in listeners:
+        listener.close()
 
 
 async def test_what_is_not_granted_is_not_there(home: Home, folder: Path, other: Path) -> None:

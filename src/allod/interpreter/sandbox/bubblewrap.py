@@ -74,6 +74,7 @@ class Layer(Struct, frozen=True):
     folder: Path
     upper: Path
     work: Path
+    sealed: bool = False  # only to be read. Not a bind mount, as the sockets of programs outside answer through one
 
 
 class View(Struct, frozen=True):
@@ -259,7 +260,7 @@ def mounts(view: View) -> Iterable[Mount]:
     yield Mount(INSIDE_HOME, "--bind", (str(view.home),))
     for each in (Layer(view.folder, view.upper, view.work), *view.folders):
         overlay = ("--overlay-src", str(each.folder), "--overlay", str(each.upper), str(each.work))
-        yield Mount(str(each.folder), "overlay", overlay)
+        yield Mount(str(each.folder), "overlay", overlay, sealed=each.sealed)
     for hidden in view.hidden:
         if hidden.is_dir():
             yield Mount(str(hidden), "--tmpfs", sealed=True)

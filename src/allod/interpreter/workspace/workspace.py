@@ -23,7 +23,7 @@ import msgspec
 
 from allod.errors import Conflict, ReadOnly
 from allod.home import Home
-from allod.interpreter.sandbox import View
+from allod.interpreter.sandbox import Layer, View
 from allod.interpreter.workspace import fonts, jobs, overlay, places, transaction, tree
 from allod.interpreter.workspace.changes import Applied, Change, change, choose, listed
 from allod.interpreter.workspace.folders import checked, hidden
@@ -82,6 +82,10 @@ class Workspace:
             workspace = cls(home, path, job, jobs.lock(path), grants)
             for part in ("home", "tmp"):
                 (layers / part).mkdir(parents=True, mode=0o700)
+            for shown in workspace._shown():
+                shown.upper.mkdir(parents=True, mode=0o700)
+                shown.upper.chmod(shown.folder.stat().st_mode & 0o777)
+                shown.work.mkdir(mode=0o700)
             for n, part in enumerate(workspace.parts):
                 part.begin(like.parts[n] if like else None)
             workspace.output.mkdir()
@@ -111,10 +115,14 @@ class Workspace:
             work=own.work,
             home=self.layers / "home",
             tmp=self.layers / "tmp",
-            folders=tuple(part.layer for part in more),
+            folders=(*(part.layer for part in more), *self._shown()),
             hidden=self._hidden(),
-            readable=tuple((path, str(path)) for path in self.grants.read),
         )
+
+    def _shown(self) -> tuple[Layer, ...]:
+        """The folders to read."""
+        places = ((path, self.layers / "read" / str(n)) for n, path in enumerate(self.grants.read))
+        return tuple(Layer(path, place / "upper", place / "work", sealed=True) for path, place in places)
 
     def _hidden(self) -> tuple[Path, ...]:
         """What is not shown of the folders, those to read included; but not where it is itself granted."""
