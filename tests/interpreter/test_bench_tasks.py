@@ -35,7 +35,7 @@ def test_the_halves_hold_every_task_once_and_every_kind_alike() -> None:
     assert Counter(name for names in halves.values() for name in names) == Counter(list(TASKS))
     kinds = [Counter(TASKS[name].kind for name in names) for names in halves.values()]
     assert kinds[0] == kinds[1]
-    assert len(TASKS) >= 24
+    assert len(TASKS) >= 36
 
 
 @pytest.mark.parametrize(

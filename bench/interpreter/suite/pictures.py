@@ -87,6 +87,9 @@ def curve(path: Path, values: Sequence[float], least: float = 0.8) -> None:
     across = np.flatnonzero(ink.any(axis=0))
     if len(across) < ink.shape[1] * 0.4:
         raise Wrong("no curve runs across the picture")
+    thick = np.median(ink.sum(axis=0)[across]) / max(1, np.ptp(np.flatnonzero(ink.any(axis=1))))
+    if thick > 0.4:
+        raise Wrong("it is no single curve")
     heights = np.asarray([ink.shape[0] - np.flatnonzero(ink[:, x]).mean() for x in across])
     places = (across - across[0]) / (across[-1] - across[0])
     wanted = np.interp(places, np.linspace(0, 1, len(values)), np.asarray(values, dtype=float))

@@ -91,7 +91,7 @@ def dumped(folder: Path) -> str:
             if zipfile.is_zipfile(path):
                 with zipfile.ZipFile(path) as archive:
                     out += [archive.read(name)[:100_000].decode("utf-8", "replace") for name in archive.namelist()]
-            if path.suffix == ".pdf":
+            if path.read_bytes().startswith(b"%PDF"):
                 import pypdf
 
                 out += [page.extract_text() for page in pypdf.PdfReader(path).pages]

@@ -20,7 +20,7 @@ from random import Random
 from typing import Any, ClassVar
 
 HERE = Path(__file__).parent
-FAMILIES = ("numbers", "tables", "formats")
+FAMILIES = ("numbers", "tables", "formats", "office", "texts", "pictures", "folders", "stores", "turns")
 
 
 class Wrong(Exception):
