@@ -139,8 +139,8 @@ def serve() -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--rounds", type=int, default=40)
-    arguments.add_argument("--tokens", type=int, default=100)
+    arguments.add_argument("--rounds", type=int, default=20)
+    arguments.add_argument("--tokens", type=int, default=200)
     arguments.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     asked = arguments.parse_args()
     if asked.serve:
