@@ -18,6 +18,8 @@ There is no telemetry and no update check; nothing else in allod opens a connect
     client.py   the way through for httpx
     door.py     the way through for bulk: plain HTTP/1.1 on blocking sockets
     answer.py   what comes back through it
+    tunnel.py   a filtering proxy for the code of jobs: granted hosts and no others
+    request.py  requests as they come to it      hosts.py: what a granted host stands for
 """
 
 from allod.egress.policy import Egress, is_loopback

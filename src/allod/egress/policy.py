@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from allod.egress.door import Door
 
-# Who may be asked for what without a further question: the user typed the command that does it.
-BUILT_IN_RULES = (EgressRule(action="allow", purpose="pull"), EgressRule(action="allow", purpose="push"))
+# Who may be asked for what without a further question: the user typed the command that does it. ``job`` is what the
+# code of a job does, with the hosts that were granted to it and no others.
+BUILT_IN_RULES = tuple(EgressRule(action="allow", purpose=purpose) for purpose in ("pull", "push", "job"))
 
 Asker = Callable[[str, str], bool]  # (purpose, host) → may it?
 
