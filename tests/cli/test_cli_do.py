@@ -107,6 +107,17 @@ def test_code_that_deletes_everything_harms_nothing(allod: Allod, folder: Path, 
     assert "would delete every file" in done.stderr
 
 
+def test_moving_every_file_is_not_deleting_them(allod: Allod, folder: Path, model: Script) -> None:
+    move = "```python\nimport os\nos.mkdir('txt')\nos.rename('keep.txt', 'txt/keep.txt')\nprint(os.listdir())\n```"
+    model(move, "Moved.")
+    done = allod(
+        "do", "--yes", "--model", "scripted", "Sort the files into subfolders by their ending. Which are there?"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "txt" / "keep.txt").read_text() == "keep me\n"
+    assert not (folder / "keep.txt").exists()
+
+
 def test_continue_has_the_messages_and_the_variables(allod: Allod, folder: Path, model: Script) -> None:
     first = model("```python\nfares = [3, 4]\nprint(sum(fares))\n```", "It is 7.")
     assert allod("do", "--yes", "--model", "scripted", "Add 3 and 4").returncode == 0

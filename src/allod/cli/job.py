@@ -275,10 +275,16 @@ class Desk:
 
 
 def empties(folder: Path, changes: "Sequence[Change]") -> bool:
-    """Whether the changes delete every file in the folder: hardly what anybody said yes to beforehand."""
+    """Whether the changes delete every file in the folder: hardly what anybody said yes to beforehand.
+
+    Where as many files are new as are gone, they were moved or renamed.
+    """
     gone = {change.path for change in changes if change.kind == "deleted"}
+    new = [change.path for change in changes if change.kind == "created" and not change.path.endswith("/")]
+    if len(new) >= len(gone):
+        return False
     files = (Path(top, name).relative_to(folder) for top, _, names in os.walk(folder) for name in names)
-    return bool(gone) and all(str(file) in gone for file in files)
+    return all(str(file) in gone for file in files)
 
 
 async def asked(question: str, letters: str) -> str:
