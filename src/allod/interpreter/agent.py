@@ -24,7 +24,6 @@ from allod.interpreter.attempt import Attempt, Decision, Means, Outcome
 from allod.interpreter.events import Changes, Code, Ended, Event, Notice, Started, Usage
 from allod.interpreter.kernels import Kernel
 from allod.interpreter.profiles import Example, Profile
-from allod.interpreter.sandbox import Limits
 from allod.interpreter.session import Session
 from allod.interpreter.workspace import Workspace
 
@@ -193,7 +192,7 @@ class Agent:
             job += prompt.first_turn(found.text(task, [], limit), asked, (), "", (), lessons)
 
     def _start(self, workspace: Workspace) -> AbstractAsyncContextManager[Kernel]:
-        return Kernel.start(workspace, Limits(wall=self.profile.bounds.wall))
+        return Kernel.start(workspace, self.profile.limits)
 
     async def _open(self) -> Session:
         """The session; a new one brings back the variables of the conversation."""
