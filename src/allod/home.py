@@ -35,6 +35,7 @@ class EngineSettings(Struct, forbid_unknown_fields=True):
     queue: Annotated[int, Meta(ge=0, le=1 << 20)] = 512  # requests waiting, over all models; one more is refused
     keep_alive: str = "5m"  # how long an idle model stays loaded; negative: for ever
     memory: str = ""  # most bytes for models, e.g. "6GB"; empty: what the machine has free
+    snapshots: str = "2GB"  # most bytes on disk for what models computed of prompts' beginnings; 0: none are kept
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0  # 0: the physical cores
 
 
@@ -250,6 +251,35 @@ MIGRATIONS = (
     """
     -- via: host:port of the proxy, empty where there is none
     ALTER TABLE ledger ADD COLUMN via TEXT NOT NULL DEFAULT '';
+    """,
+    """
+    CREATE TABLE turn (                  -- one job of a conversation
+        id INTEGER PRIMARY KEY,
+        conversation TEXT NOT NULL REFERENCES conversation(id) ON DELETE CASCADE,
+        parent INTEGER REFERENCES turn(id),      -- the turn it went on from: edits and regenerations are branches
+        task TEXT NOT NULL,
+        status TEXT NOT NULL DEFAULT '',  -- how it ended; empty: it has not, or was cut off by a kill
+        begun_at TEXT NOT NULL,
+        ended_at TEXT,
+        blocks TEXT NOT NULL DEFAULT '[]'  -- JSON: its code that ran without an error
+    );
+    CREATE INDEX turn_conversation ON turn(conversation);
+    CREATE INDEX turn_parent ON turn(parent);
+    ALTER TABLE message ADD COLUMN turn INTEGER REFERENCES turn(id);
+    ALTER TABLE event ADD COLUMN turn INTEGER REFERENCES turn(id);
+    CREATE INDEX message_parent ON message(parent);
+    CREATE INDEX message_turn ON message(turn);
+    CREATE INDEX event_turn ON event(turn);
+    CREATE INDEX event_message ON event(message);
+    -- head: the turn that is gone on from
+    ALTER TABLE conversation ADD COLUMN head INTEGER REFERENCES turn(id);
+    ALTER TABLE conversation ADD COLUMN profile TEXT NOT NULL DEFAULT '';
+    -- conversations of before are one turn each
+    INSERT INTO turn(conversation, task, status, begun_at, ended_at, blocks)
+        SELECT id, title, 'done', created_at, updated_at, blocks FROM conversation;
+    UPDATE message SET turn = (SELECT t.id FROM turn t WHERE t.conversation = message.conversation);
+    UPDATE event SET turn = (SELECT t.id FROM turn t WHERE t.conversation = event.conversation);
+    UPDATE conversation SET head = (SELECT t.id FROM turn t WHERE t.conversation = conversation.id);
     """,
 )
 

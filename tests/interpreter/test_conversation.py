@@ -4,7 +4,7 @@ from pathlib import Path
 
 from allod.chat import Message
 from allod.home import Home
-from allod.interpreter.conversation import Conversation
+from allod.interpreter.conversations import Conversation
 from allod.interpreter.events import Answer, Ended, Prose, Started, decode
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from allod.home import Home
     from allod.interpreter.agent import Agent
     from allod.interpreter.attempt import Decision
-    from allod.interpreter.conversation import Conversation
+    from allod.interpreter.conversations import Conversation
     from allod.interpreter.events import Code, Event, Status
     from allod.interpreter.profiles import Profile
     from allod.interpreter.workspace import Change
@@ -67,7 +67,7 @@ async def work(home: "Home", wanted: Wanted) -> int:
     from allod.cli.fetch import leased
     from allod.engine import connect
     from allod.interpreter import profiles
-    from allod.interpreter.conversation import Conversation
+    from allod.interpreter.conversations import Conversation
     from allod.interpreter.workspace import checked
 
     folder = checked(wanted.folder)
@@ -221,7 +221,7 @@ class Desk:
     async def command(self, text: str) -> None:
         """What begins with a slash."""
         from allod.cli.undo import undo
-        from allod.interpreter.conversation import Conversation
+        from allod.interpreter.conversations import Conversation
 
         if text == "/undo":
             try:

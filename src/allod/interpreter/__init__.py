@@ -6,7 +6,7 @@ listing.py       what the folder holds, in few words                     probe/:
 checks.py        what can be seen to be missing in a result              session.py: the kernel as the agent uses it
 blocks.py        code found in what a model says, as it says it          calls.py, quotes.py, languages.py
 events.py        what happens, as data for terminal, page and export
-conversation.py  what was said and done, in the database                 replay.py: variables brought back from it
+conversations/   what was said and done, in the database                 replay.py: variables brought back from it
 
 workspace/       a folder that code may change freely without changing it; changes, apply, undo, fork
 sandbox/         where the code runs        kernels/: running it and handing on its output
