@@ -1,18 +1,24 @@
 """Grants: what is asked for is given and nothing else; what makes no sense is told in words."""
 
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
-from workspace_tools import shell, tree_of
+from workspace_tools import output, shell, tree_of
 
+from allod.egress.ledger import Ledger
 from allod.errors import AllodError, BadRequest, Conflict, NotFound, ReadOnly
 from allod.home import Home
-from allod.interpreter.workspace import Grants, Workspace, transaction
+from allod.interpreter.kernels import Kernel
+from allod.interpreter.kernels.outputs import Stream
+from allod.interpreter.workspace import Grants, Workspace, reach, transaction
 from allod.interpreter.workspace.grants import parse
 from allod.interpreter.workspace.undo import history, undo
+from models.servers import FileServer
 
 pytestmark = pytest.mark.anyio
 
@@ -288,3 +294,59 @@ async def test_the_folder_may_lie_in_one_to_read(home: Home, tmp_path: Path) -> 
     assert said == "beside\nbeside\ninner\n"
     assert [c.path for c in workspace.changes()] == ["x"]
     workspace.discard()
+
+
+# ── hosts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+FETCH = "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+
+
+async def test_code_reaches_granted_hosts_through_the_ledger_and_nothing_else(home: Home, folder: Path) -> None:
+    with FileServer({"/file": b"from outside"}) as server, FileServer({"/file": b"no"}) as other:
+        with Workspace.create(home, folder, parse(net=[server.host])) as workspace:
+            said = await shell(workspace, '"$1" -c "$2" "$3"', sys.executable, FETCH, f"{server.url}/file")
+            assert said == "from outside"
+            said = await shell(workspace, '! "$1" -c "$2" "$3"', sys.executable, FETCH, f"{other.url}/file")
+            assert f"HTTP Error 403: {other.host} is not granted to this job (allod do --net {other.host})" in said
+            direct = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
+            said = await shell(workspace, '! "$1" -c "$2" "$3"', sys.executable, direct, str(server.port))
+            assert "ConnectionRefusedError" in said
+        assert other.requests() == []
+        rows = [(row["purpose"], row["port"], row["outcome"]) for row in Ledger(home).rows()]
+        assert rows == [("job", other.port, "refused"), ("job", server.port, "done")]
+        workspace.discard()
+
+
+async def test_shell_tools_find_the_way_too(home: Home, folder: Path) -> None:
+    if shutil.which("curl", path="/usr/bin:/bin") is None:
+        pytest.skip("curl is not installed")
+    with FileServer({"/file": b"from outside"}) as server:
+        workspace = Workspace.create(home, folder, parse(net=[server.host]))
+        assert await shell(workspace, 'curl -sS "$1"', f"{server.url}/file") == "from outside"
+        workspace.discard()
+
+
+async def test_without_a_grant_there_is_no_way(home: Home, folder: Path) -> None:
+    with FileServer({"/file": b"no"}) as server:
+        workspace = Workspace.create(home, folder)
+        said = await shell(workspace, 'env; ! "$1" -c "$2" "$3"', sys.executable, FETCH, f"{server.url}/file")
+        assert "URLError" in said
+        assert "_PROXY" not in said
+        assert server.requests() == []
+        assert Ledger(home).rows() == []
+        workspace.discard()
+
+
+async def test_a_kernel_reaches_them_and_an_interrupt_does_not_end_the_way(home: Home, folder: Path) -> None:
+    with FileServer({"/file": b"from outside"}) as server:
+        workspace = Workspace.create(home, folder, parse(net=[server.host]))
+        async with Kernel.start(workspace) as kernel:
+            fetch = f"import urllib.request; print(urllib.request.urlopen('{server.url}/file').read())"
+            assert "from outside" in await output(kernel, fetch)
+            async for each in kernel.run("print('now', flush=True); import time; time.sleep(60)"):
+                if isinstance(each, Stream):
+                    await kernel.interrupt()
+            assert "from outside" in await output(kernel, fetch)
+        workspace.discard()
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    assert not list(base.glob(f"{reach.PREFIX}{os.getpid()}-*"))

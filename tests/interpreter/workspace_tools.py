@@ -4,8 +4,11 @@ import os
 import stat
 from pathlib import Path
 
+from allod.interpreter.kernels import Kernel
+from allod.interpreter.kernels.outputs import Failure, Result, Stream
 from allod.interpreter.sandbox import Limits, Sandbox, environment
 from allod.interpreter.workspace import Workspace
+from allod.interpreter.workspace.reach import Reach
 
 Tree = dict[bytes, tuple[object, ...]]
 
@@ -13,12 +16,23 @@ Tree = dict[bytes, tuple[object, ...]]
 async def shell(workspace: Workspace, script: str, *arguments: str) -> str:
     """Runs a shell script in the workspace's sandbox; its output, which must not be an error."""
     command = ["/bin/sh", "-ec", script, "sh", *arguments]
-    process = await Sandbox.find().spawn(workspace.view, command, environment(), Limits())
-    assert process.bwrap.stdout is not None
-    said = (await process.bwrap.stdout.read()).decode(errors="replace")
-    status = await process.wait()
+    async with Reach.opened(workspace) as reach:
+        view, env = reach.view(workspace.view), reach.environment(environment())
+        process = await Sandbox.find().spawn(view, reach.command(command), env, Limits())
+        assert process.bwrap.stdout is not None
+        said = (await process.bwrap.stdout.read()).decode(errors="replace")
+        status = await process.wait()
     assert status == 0, said
     return said
+
+
+async def output(kernel: Kernel, code: str) -> str:
+    """What a run prints, failures included."""
+    texts: list[str] = []
+    async for each in kernel.run(code):
+        if isinstance(each, Stream | Result | Failure):
+            texts.append(each.text)
+    return "\n".join(texts)
 
 
 def tree_of(folder: Path) -> Tree:

@@ -116,6 +116,11 @@ class Host(Struct, frozen=True):
         address = as_address(name)
         return cls(str(address) if address else name, port, below, address)
 
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this machine itself."""
+        return is_loopback(self.name)
+
     def names(self, name: str, port: int) -> bool:
         """Whether it stands for a host and port."""
         if port != self.port and not (self.port is None and port in PORTS):

@@ -35,6 +35,7 @@ from allod.interpreter.kernels.spool import Spool
 from allod.interpreter.sandbox import Process, Sandbox, environment
 from allod.interpreter.sandbox.limits import Limits, memory_limit
 from allod.interpreter.workspace import Workspace, fonts
+from allod.interpreter.workspace.reach import Reach
 
 __all__ = ["Failure", "InputRequest", "Kernel", "Notice", "Output", "Picture", "Result", "Stream"]
 
@@ -56,6 +57,7 @@ class Kernel:
         self._process: Process | None = None
         self._client: AsyncKernelClient | None = None
         self._folder: Path | None = None
+        self._open = contextlib.AsyncExitStack()  # the way to the network, where one was granted
         self._starting: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
         self._lost = ""  # why the last process ended; empty: it lives
@@ -108,7 +110,10 @@ class Kernel:
         )
         command = [sys.executable, "-s", f"{INSIDE}/inside/start.py", f"{INSIDE}/ipc/connection.json"]
         env = environment() | {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept), "IPYTHONDIR": f"{INSIDE}/ipc/ipython"}
-        process = await self.sandbox.spawn(view, command, env, self.limits)
+        reach = await self._open.enter_async_context(Reach.opened(self.workspace))
+        process = await self.sandbox.spawn(
+            reach.view(view), reach.command(command), reach.environment(env), self.limits
+        )
         self._process = process
         await self._wait_ready(process)
         client = AsyncKernelClient()
@@ -216,6 +221,7 @@ class Kernel:
             self._process.kill()
             await self._process.wait()
             self._process = None
+        await self._open.aclose()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

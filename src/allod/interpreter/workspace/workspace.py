@@ -24,7 +24,7 @@ import msgspec
 from allod.errors import Conflict, ReadOnly
 from allod.home import Home
 from allod.interpreter.sandbox import Layer, View
-from allod.interpreter.workspace import fonts, jobs, overlay, places, transaction, tree
+from allod.interpreter.workspace import fonts, jobs, overlay, packages, places, transaction, tree
 from allod.interpreter.workspace.changes import Applied, Change, change, choose, listed
 from allod.interpreter.workspace.folders import checked, hidden
 from allod.interpreter.workspace.grants import NOTHING, Grants
@@ -56,6 +56,7 @@ class Workspace:
 
         Raises:
             NotFound, BadRequest: no such folder, one that belongs to the system, or grants that do not go with it.
+            BadSettings, Unsupported: packages are granted, and there is no index to get them from, or no pip.
             SandboxFailed: no disk here can hold the layers.
         """
         folder = checked(folder)
@@ -67,6 +68,8 @@ class Workspace:
     def _make(cls, home: Home, folder: Path, grants: Grants, like: "Workspace | None" = None) -> Self:
         name = jobs.new_id()
         path = jobs.jobs_folder(home) / name
+        if grants.packages:
+            packages.index_hosts(home)  # an index that code cannot use is told now, not in the middle of the job
         layers = places.layers_for(home, (folder, *grants.folders), name)
         job = Job(
             name,
@@ -94,6 +97,8 @@ class Workspace:
                 f"cannot make {error.filename}: {error.strerror}", "Check the disk's permissions."
             ) from error
         fonts.give(home, layers / "home")
+        if grants.packages and like is None:
+            packages.prepare(layers / "home")
         jobs.write(path, job)
         return workspace
 
@@ -103,6 +108,9 @@ class Workspace:
         for mine, theirs in zip(self.parts, other.parts, strict=True):
             with tree.opened(mine.upper) as source, tree.opened(theirs.upper) as target:
                 copy_layer(source, target)
+        if self.grants.packages:
+            with tree.opened(self.layers / "home") as source, tree.opened(other.layers / "home") as target:
+                copy_named(source, target, os.fsencode(packages.NAME))
         return other
 
     @property
@@ -238,17 +246,22 @@ def copy_layer(source: int, target: int, depth: int = 0) -> None:
         if attribute in ("user.overlay.opaque", "user.overlay.impure"):
             os.setxattr(target, attribute, os.getxattr(source, attribute))
     for name in tree.names(source):
-        node = tree.node_at(source, name)
-        if node is None:
-            continue
-        if node.kind == "folder" and depth < overlay.DEEPEST:
-            os.mkdir(name, 0o700, dir_fd=target)
-            with contextlib.suppress(FileNotFoundError, PermissionError), contextlib.ExitStack() as stack:
-                down, to = (stack.enter_context(tree.opened(name, at)) for at in (source, target))
-                copy_layer(down, to, depth + 1)
-                os.fchmod(to, node.mode)
-        elif node.whiteout:
-            os.mknod(name, 0o600 | 0o020000, 0, dir_fd=target)
-        elif node.kind in ("file", "link"):
-            with contextlib.suppress(FileNotFoundError):
-                transaction.copy(source, name, target, os.fsdecode(name), sync=False)
+        copy_named(source, target, name, depth)
+
+
+def copy_named(source: int, target: int, name: bytes, depth: int = 0) -> None:
+    """Copies one thing of a layer, with all below it."""
+    node = tree.node_at(source, name)
+    if node is None:
+        return
+    if node.kind == "folder" and depth < overlay.DEEPEST:
+        os.mkdir(name, 0o700, dir_fd=target)
+        with contextlib.suppress(FileNotFoundError, PermissionError), contextlib.ExitStack() as stack:
+            down, to = (stack.enter_context(tree.opened(name, at)) for at in (source, target))
+            copy_layer(down, to, depth + 1)
+            os.fchmod(to, node.mode)
+    elif node.whiteout:
+        os.mknod(name, 0o600 | 0o020000, 0, dir_fd=target)
+    elif node.kind in ("file", "link"):
+        with contextlib.suppress(FileNotFoundError):
+            transaction.copy(source, name, target, os.fsdecode(name), sync=False)

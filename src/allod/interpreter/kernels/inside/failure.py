@@ -190,7 +190,7 @@ def hint(name, value, message):
     if name == "StdinNotImplementedError":
         return "Nobody can answer input() here. Take the values from the task."
     if isinstance(value, ModuleNotFoundError):
-        return f"{value.name} is not installed here, and nothing can be installed. Use another library."
+        return sys.modules["_allod_modules"].hint(value.name)
     return ""
 
 

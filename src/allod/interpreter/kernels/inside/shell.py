@@ -62,6 +62,7 @@ class Shell(ZMQInteractiveShell):
 
 def prepare(shell, load):
     """Sets up a new shell."""
+    load("modules")
     Shell.report = staticmethod(load("failure").report)
     shell.ask_exit = lambda: None
     kernel = os.getpid()
