@@ -3,11 +3,12 @@
 import argparse
 import os
 import signal
+from pathlib import Path
 
 import xllamacpp
 
 FLAGS = argparse.ArgumentParser(allow_abbrev=False)
-for name in ("--host", "--model", "--alias", "--mmproj"):
+for name in ("--host", "--model", "--alias", "--mmproj", "--slot-save-path"):
     FLAGS.add_argument(name, default="")
 FLAGS.add_argument("--pooling", choices=("none", "mean", "cls", "last", "rank"))
 for name in ("--port", "--ctx-size", "--parallel", "--threads", "--cache-ram"):
@@ -39,6 +40,9 @@ p.n_batch, p.n_ubatch = given.batch_size or p.n_batch, given.ubatch_size or p.n_
 p.use_jinja, p.endpoint_metrics, p.endpoint_slots = given.jinja, given.metrics, given.slots
 p.ui, p.warmup = not given.no_webui, not given.no_warmup
 p.embedding = given.embeddings
+if given.slot_save_path:
+    assert Path(given.slot_save_path).is_dir(), "llama-server refuses a folder that is not there"
+    p.slot_save_path = given.slot_save_path + os.sep
 if given.pooling:
     p.pooling_type = xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{given.pooling.upper()}"]
 p.api_keys = [os.environ["LLAMA_API_KEY"]]

@@ -1,10 +1,12 @@
 """allod's own count of tokens."""
 
+import asyncio
+
 import httpx
 import pytest
 from served import Live, Scripted
 
-from allod.chat import Message
+from allod.chat import ChatRequest, Message, Options
 from allod.egress import Egress
 from allod.engine import RemoteEngine
 
@@ -27,6 +29,24 @@ async def test_the_models_own_beginning_counts(scripted: Scripted, live: Live) -
             body = {"model": "smollm2:135m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
             told = (await http.post("/v1/chat/completions", json=body)).json()["usage"]["prompt_tokens"]
     assert exact == told
+
+
+async def test_what_is_to_be_kept_travels_and_is_kept_by_the_server(scripted: Scripted, live: Live) -> None:
+    request = ChatRequest(
+        [Message("system", "You know cities. " + "Every city has houses, streets and people. " * 20)],
+        Options(temperature=0.0, max_tokens=4),
+        keep=1,
+    )
+    request.messages.append(Message("user", "What is a city?"))
+    async with (
+        RemoteEngine(live.url, egress=Egress(scripted.home)) as engine,
+        engine.lease("smollm2:135m") as runner,
+    ):
+        chunks = [chunk async for chunk in runner.chat(request)]
+    assert chunks[-1].usage and chunks[-1].usage.cached_tokens > 150
+    async with asyncio.timeout(10):
+        while not list((live.home.cache / "snapshots").glob("*.snapshot")):
+            await asyncio.sleep(0.02)
 
 
 async def test_no_message_is_no_token_and_loads_nothing(scripted: Scripted) -> None:

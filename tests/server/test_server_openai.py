@@ -57,6 +57,18 @@ async def test_the_models_defaults_go_under_the_request(scripted: Scripted) -> N
     assert (got["temperature"], got["top_k"], got["stop"]) == (1, 9, ["X"])
 
 
+async def test_what_is_to_be_kept_counts_the_models_own_messages(scripted: Scripted) -> None:
+    add(scripted.home, "mine", "SYSTEM Be brief\nMESSAGE user Hi\nMESSAGE assistant Hello")
+    body = {"model": "mine", "messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}
+    for keep, sent in ((1, 4), (2, 5), (0, 0), (None, None)):
+        await scripted.post("/v1/chat/completions", body | {"allod_keep": keep}, replies=["{}"])
+        assert json.loads(scripted.runner.forwarded[-1][1]).get("allod_keep") == sent
+    for keep in ("1", -1, 1.5, [1]):
+        reply = await scripted.post("/v1/chat/completions", body | {"allod_keep": keep})
+        assert reply.status_code == 400
+    await scripted.post("/v1/completions", {"model": "mine", "prompt": "a", "allod_keep": 1}, replies=["{}"])
+
+
 async def test_ollamas_options_are_taken_too(scripted: Scripted) -> None:
     body = {"model": "plain", "messages": HI, "temperature": 1, "keep_alive": "2m"}
     body["options"] = {"num_ctx": 512, "temperature": 0, "num_predict": 9, "min_p": 0}

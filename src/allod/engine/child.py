@@ -38,6 +38,7 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.address = ("", 0)
+        self.build = ""  # which engine it is; a native one says so elsewhere
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self._reading = asyncio.create_task(self._read_log())
         self._gone = asyncio.create_task(process.wait())
@@ -87,8 +88,9 @@ class Child:
                 f"'{parameters['name']}' could not be loaded: {words}",
                 "Is the file damaged? `allod rm` and `allod pull` it again; `allod doctor` checks the engine.",
             )
-        address: str = msgspec.json.decode(line)["address"]
-        host, _, port = address.rpartition("//")[2].rpartition(":")
+        said: dict[str, str] = msgspec.json.decode(line)
+        self.build = said.get("build", "")
+        host, _, port = said["address"].rpartition("//")[2].rpartition(":")
         self.address = (host, int(port))
 
     @property

@@ -28,6 +28,7 @@ from allod.engine.llama import LlamaRunner, Load
 from allod.engine.options import LoadOptions, keep_alive_seconds
 from allod.engine.plan import Files, Plan, Wish, examine, fitted, fitting_context, need, shrunk, to_load, wishes
 from allod.engine.runner import Runner
+from allod.engine.snapshots import Snapshots
 from allod.engine.turns import Queue
 from allod.errors import AllodError, EngineFailed, ModelNotFound
 from allod.home import Home
@@ -88,6 +89,7 @@ class Engine:
         self._slots = slots
         self._keep_alive = keep_alive_seconds(self.settings.keep_alive)
         self._limit = parse_bytes(self.settings.memory) if self.settings.memory else None
+        self._snapshots = Snapshots.open(home)
         self._instances: list[Instance] = []
         self._waiters: deque[Waiter] = deque()
         self._files: dict[str, Files] = {}
@@ -273,7 +275,7 @@ class Engine:
     async def _run(self, instance: Instance, load: Load, spare: asyncio.Task[Child] | None) -> None:
         """An instance's life: it loads, serves, and ends by being unloaded or by itself."""
         try:
-            runner = await LlamaRunner.start(load, self.queue, await spare if spare else None)
+            runner = await LlamaRunner.start(load, self.queue, await spare if spare else None, self._snapshots)
         except AllodError as error:
             self._gone(instance, error)
             return

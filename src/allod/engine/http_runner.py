@@ -6,7 +6,7 @@ through the egress (``remote``). What both do alike is here, once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -98,6 +98,11 @@ class HTTPRunner(ABC):
         """Held while a request uses the model; the slot it should take, where that is ours to say."""
         return nullcontext()
 
+    async def prepare(  # noqa: B027 - most servers see to this themselves, or not
+        self, slot: int | None, body: Mapping[str, Any], keep: int, beginning: bytes
+    ) -> None:
+        """Called with a turn in hand, before a request whose first ``keep`` messages are worth keeping on disk."""
+
     def _more(self, body: dict[str, Any], request: ChatRequest | CompletionRequest) -> dict[str, Any]:
         """A body with what this server needs besides."""
         return body | {"model": self.facts.model}
@@ -118,7 +123,7 @@ class HTTPRunner(ABC):
         check_length("".join(m.text for m in request.messages), self.facts.context)
         body = self._more(chat_body(request), request)
         reader = ChatReader(request.top_logprobs, self.facts.model)
-        async with aclosing(self._answer("/v1/chat/completions", body, reader)) as chunks:
+        async with aclosing(self._answer("/v1/chat/completions", body, reader, request.keep)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -141,10 +146,15 @@ class HTTPRunner(ABC):
             async for chunk in chunks:
                 yield chunk
 
-    async def _answer(self, path: str, body: dict[str, Any], reader: Reader) -> AsyncGenerator[ChatChunk]:
+    async def _answer(
+        self, path: str, body: dict[str, Any], reader: Reader, keep: int = 0
+    ) -> AsyncGenerator[ChatChunk]:
         """Posts a body and reads its event stream."""
         prompt = encode([body.get("lora"), body.get("messages") or body.get("prompt") or body.get("input_prefix")])
         async with self.turn(prompt) as slot:
+            if keep > 0:
+                beginning = encode([body.get("lora"), body["messages"][:keep]]).removesuffix(b"]]")
+                await self.prepare(slot, body, keep, beginning)
             data = encode(body if slot is None else body | {"id_slot": slot})
             async with self.send("POST", path, data) as answer:
                 await self._check(answer)

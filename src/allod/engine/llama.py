@@ -13,8 +13,9 @@ that another adapter left in the slot (seen in its launch_slot_with_task), and t
 import asyncio
 import os
 import secrets
+import shutil
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,12 @@ from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings
 from allod.engine.child import Child
 from allod.engine.connection import ConnectionLost, Pool
 from allod.engine.fold import folded, folds
-from allod.engine.http_runner import HTTPRunner
+from allod.engine.http_runner import REPLY_LIMIT, HTTPRunner, encode, whole
+from allod.engine.prefix import Prefixes, messages_of, without_keep
 from allod.engine.props import Props
 from allod.engine.runner import Answer, Facts
 from allod.engine.slots import prompt_of, with_slot
+from allod.engine.snapshots import Key, Snapshots
 from allod.engine.stream import CompletionReader
 from allod.engine.turns import Queue, Turns
 from allod.engine.wire import check_length, check_raw_length, completion_body
@@ -55,13 +58,15 @@ class Load(Struct, frozen=True, kw_only=True):
     reranking: bool = False
     pooling: str = ""
     cache_mib: int = 0
+    digests: tuple[str, ...] = ()  # of the weights
+    slot_folder: Path | None = None  # where slots may be saved
     binary: str = ""  # a native llama-server to run instead of the bundled worker
 
 
 class LlamaRunner(HTTPRunner):
     """A loaded model in a child process."""
 
-    def __init__(self, load: Load, child: Child, key: str, turns: Turns) -> None:
+    def __init__(self, load: Load, child: Child, key: str, turns: Turns, snapshots: Snapshots | None = None) -> None:
         super().__init__(Facts(model=load.name, context=load.context, slots=load.slots, embedding=load.embedding))
         self.load = load
         self.child = child
@@ -70,19 +75,35 @@ class LlamaRunner(HTTPRunner):
         self._pool = Pool(*child.address, {"authorization": f"Bearer {key}"})
         self._marker = ""
         self._closed = False
+        self._build = child.build
+        self._prefixes: Prefixes | None = None
+        # llama.cpp saves no slot of a model with a projector, and the key of a snapshot names the weights.
+        if snapshots and load.digests and not load.projector and not load.embedding and not load.reranking:
+            self._prefixes = Prefixes(snapshots, self, self._snapshot_key)
 
     @classmethod
-    async def start(cls, load: Load, queue: Queue | None = None, child: Child | None = None) -> "LlamaRunner":
+    async def start(
+        cls,
+        load: Load,
+        queue: Queue | None = None,
+        child: Child | None = None,
+        snapshots: Snapshots | None = None,
+    ) -> "LlamaRunner":
         """Starts a child (or takes one that was spawned) and waits until the model answers.
+
+        Args:
+            snapshots: where the beginnings of prompts are kept; None: nowhere.
 
         Raises:
             EngineFailed: it could not be loaded; the message carries the child's last words.
         """
         key = secrets.token_urlsafe(32)
         child = child or await Child.spawn(native=bool(load.binary))
+        if snapshots:
+            load = structs.replace(load, slot_folder=snapshots.work)
         try:
             await child.load(parameters(load, key))
-            runner = cls(load, child, key, Turns(load.slots, queue or Queue(sys.maxsize)))
+            runner = cls(load, child, key, Turns(load.slots, queue or Queue(sys.maxsize)), snapshots)
             await runner._learn()
         except BaseException:
             await child.kill()
@@ -101,6 +122,7 @@ class LlamaRunner(HTTPRunner):
             await asyncio.sleep(HEALTH_EVERY)
         props = await self.ask("/props", None, Props, method="GET")
         self._marker = props.media_marker
+        self._build = self._build or f"{self.load.binary} {stamp(self.load.binary)} {props.build_info}"
         self.facts = structs.replace(
             props.facts(self.load.name), embedding=self.load.embedding, memory=resident(self.child.pid)
         )
@@ -155,10 +177,14 @@ class LlamaRunner(HTTPRunner):
         same and put together here: llama.cpp notices only between events that nobody waits any more.
         """
         check_raw_length(body, self.facts.context)
+        body, keep = without_keep(path, body)
         if self.load.adapters:
             body = self._with_adapters(body)
         fold = folds(path, body)
         async with self.turn(prompt_of(body)) as slot:
+            if keep > 0:
+                fields, beginning = messages_of(body, keep)
+                await self.prepare(slot, fields, keep, beginning)
             pinned = with_slot(path, fold or body, slot)
             async with self.send("POST", path, pinned) as answer:
                 if fold:
@@ -173,6 +199,43 @@ class LlamaRunner(HTTPRunner):
                 yield data
         except ConnectionLost:
             raise await self._fate() from None
+
+    # ── prefixes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def prepare(self, slot: int | None, body: Mapping[str, Any], keep: int, beginning: bytes) -> None:
+        """Has the slot hold the prefix, where it does not already."""
+        slots = self._turns.slots
+        if slot is None or self._prefixes is None or slots.held(slot, beginning):
+            return
+        try:
+            await self._prefixes.ready(slot, body, keep)
+        except BaseException:
+            slots.forget(slot)  # it may hold anything by now
+            raise
+
+    async def compute(self, slot: int, tokens: list[int], lora: Any) -> None:
+        """Has a slot hold just these tokens."""
+        body: dict[str, Any] = {"prompt": tokens, "n_predict": 0, "id_slot": slot, "cache_prompt": True, "stream": True}
+        if lora:
+            body["lora"] = lora
+        async with self.send("POST", "/completion", encode(body)) as answer:
+            await self._check(answer)
+            await whole(answer.body, REPLY_LIMIT)
+
+    def _snapshot_key(self, tokens: str, scales: Mapping[int, float]) -> Key:
+        """What decides about a snapshot of this model as it is loaded."""
+        load = self.load
+        return Key(
+            engine=self._build,
+            weights=load.digests,
+            adapters=tuple((digest, scales.get(index, 1.0)) for index, (digest, _) in enumerate(load.adapters)),
+            context=load.context,
+            slots=load.slots,
+            batch=load.batch,
+            ubatch=load.ubatch,
+            gpu_layers=load.gpu_layers,
+            tokens=tokens,
+        )
 
     # ── adapters ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -242,6 +305,8 @@ class LlamaRunner(HTTPRunner):
         self._closed = True
         self.disconnect()
         await self.child.kill()
+        if self._prefixes:
+            await self._prefixes.close()
 
 
 # ── setting a child up ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -266,6 +331,7 @@ def parameters(load: Load, key: str) -> dict[str, Any]:
         "reranking": load.reranking,
         "pooling": load.pooling,
         "cache_mib": load.cache_mib,
+        "slot_folder": str(load.slot_folder or ""),
     }
 
 
@@ -275,6 +341,8 @@ def native_command(load: Load) -> list[str]:
     command += ["--ctx-size", str(load.context * load.slots), "--parallel", str(load.slots)]
     command += ["--threads", str(load.threads), "--cache-ram", str(load.cache_mib)]
     command += ["--jinja", "--no-webui", "--no-warmup", "--metrics", "--slots", "--offline"]
+    if load.slot_folder:
+        command += ["--slot-save-path", str(load.slot_folder)]
     if load.projector:
         command += ["--mmproj", str(load.projector)]
     for _, path in load.adapters:
@@ -292,6 +360,15 @@ def native_command(load: Load) -> list[str]:
     if load.pooling:
         command += ["--pooling", load.pooling]
     return command
+
+
+def stamp(binary: str) -> str:
+    """What changes when a program is replaced by another build; empty where it is not found."""
+    try:
+        state = Path(shutil.which(binary) or binary).stat()
+    except OSError:
+        return ""
+    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 def resident(pid: int) -> int:

@@ -39,6 +39,7 @@ class Parameters(TypedDict):
     reranking: bool
     pooling: str  # name of a llama_pooling_type, lower case; empty: the model's own
     cache_mib: int  # prompts kept in main memory beside the slots
+    slot_folder: str  # where slots may be saved, and restored from; empty: nowhere
 
 
 def main() -> NoReturn:
@@ -57,7 +58,7 @@ def main() -> NoReturn:
         print(json.dumps({"address": f"http://127.0.0.1:{port}"}), file=answer, flush=True)
         become([*command, "--port", str(port)], parameters["key"])
     server = load(parameters)
-    print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
+    print(json.dumps({"address": server.listening_address, "build": build()}), file=answer, flush=True)
     answer.close()
     while True:
         signal.pause()
@@ -112,6 +113,13 @@ def load(parameters: Parameters) -> Any:
         sys.exit(str(error))
 
 
+def build() -> str:
+    """Which llama.cpp this is; its own number is not set in xllamacpp."""
+    import xllamacpp
+
+    return f"xllamacpp {xllamacpp.__version__}"
+
+
 def configure(parameters: Parameters, xllamacpp: Any) -> Any:
     """llama.cpp's parameters for ours."""
     p = xllamacpp.CommonParams()
@@ -126,6 +134,8 @@ def configure(parameters: Parameters, xllamacpp: Any) -> Any:
     p.n_gpu_layers = parameters["gpu_layers"]
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = parameters["threads"]
     p.cache_ram_mib = parameters["cache_mib"]
+    if folder := parameters["slot_folder"]:
+        p.slot_save_path = folder + os.sep  # llama.cpp puts the name right behind it
     p.embedding = parameters["embedding"] or parameters["reranking"]
     pooling = "rank" if parameters["reranking"] else parameters["pooling"]
     if pooling:

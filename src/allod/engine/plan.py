@@ -37,6 +37,7 @@ class Files(Struct, frozen=True):
     projector_bytes: int
     adapters: tuple[tuple[str, Path], ...]  # (digest, file)
     adapter_bytes: int
+    digests: tuple[str, ...] = ()  # of the weights
 
     @property
     def embedding(self) -> bool:
@@ -91,9 +92,15 @@ def examine(model: Model, store: Store) -> Files:
         weights=size(*model.weights),
         projector=model.projector,
         projector_bytes=size(model.projector) if model.projector else 0,
-        adapters=tuple((path.name.replace("-", ":", 1), path) for path in model.adapters),
+        adapters=tuple((digest(path), path) for path in model.adapters),
         adapter_bytes=size(*model.adapters),
+        digests=tuple(digest(path) for path in model.weights),
     )
+
+
+def digest(blob: Path) -> str:
+    """The digest that a blob of the store is named by."""
+    return blob.name.replace("-", ":", 1)
 
 
 def size(*paths: Path) -> int:
@@ -200,6 +207,7 @@ def to_load(name: str, files: Files, wish: Wish, plan: Plan) -> Load:
     return Load(
         name=name,
         model=files.path,
+        digests=files.digests,
         context=plan.context,
         slots=plan.slots,
         threads=wish.threads,

@@ -29,6 +29,7 @@ class Props(Struct):
     chat_template: str = ""
     chat_template_caps: dict[str, bool] = field(default_factory=dict[str, bool])
     media_marker: str = "<__media__>"
+    build_info: str = ""
 
     def facts(self, name: str) -> Facts:
         """What they say of the model that goes by ``name``."""

@@ -22,6 +22,7 @@ class Slots:
         self.busy: set[int] = set()
         self._prompts = [b""] * count
         self._used = [0.0] * count
+        self._found = [0] * count
 
     def take(self, prompt: bytes) -> int:
         """A free slot for a prompt; it is busy from now on. There must be one."""
@@ -30,8 +31,17 @@ class Slots:
         grain = GRAIN if self.busy else 1
         slot = min(free, key=lambda s: (-(self._worth(s, prompt) // grain), self._runs(s), self._used[s], s))
         self.busy.add(slot)
+        self._found[slot] = common(self._prompts[slot], prompt)
         self._prompts[slot] = prompt
         return slot
+
+    def held(self, slot: int, beginning: bytes) -> bool:
+        """Whether a slot held this beginning of its prompt before it was taken."""
+        return self._found[slot] >= len(beginning[:KEPT])
+
+    def forget(self, slot: int) -> None:
+        """What a slot holds is not known."""
+        self._prompts[slot] = b""
 
     def release(self, slot: int) -> None:
         """It is free again, its cache kept."""

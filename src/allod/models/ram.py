@@ -30,11 +30,11 @@ def available(limit: str = "", proc: Path = Path("/proc"), cgroups: Path = Path(
     return max(0, min(free))
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, setting: str = "engine.memory") -> int:
     """``6GB`` → 6e9, ``6GiB`` → 6 * 2^30, ``500M``, plain bytes. Raises BadSettings."""
     found = AMOUNT.fullmatch(text)
     if not found:
-        raise BadSettings(f"engine.memory is {text[:40]!r}, which is no amount", "Write it like 6GB or 6GiB.")
+        raise BadSettings(f"{setting} is {text[:40]!r}, which is no amount", "Write it like 6GB or 6GiB.")
     number, unit, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** UNITS[unit.upper()])
 

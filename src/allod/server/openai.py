@@ -103,7 +103,10 @@ class Door:
 
     async def _forward(self, request: Request, path: str, model: Model, body: Sampled, raw: dict[str, Any]) -> ASGIApp:
         """Hands a request to the engine, and its answer back as it comes."""
-        data = encode(with_defaults(sampled(raw, body), model))
+        filled = with_defaults(sampled(raw, body), model)
+        if path == CHAT and (keep := raw.get(wire.KEEP)):  # the model's own messages come between those to be kept
+            filled[wire.KEEP] = keep + len(filled["messages"]) - len(raw["messages"])
+        data = encode(filled)
         if body.stream:
             return Stream(OPENAI, self._events(path, model, body, data))
         return OpenAIJson(await attended(request, self._whole(path, model, body, data)))

@@ -4,9 +4,9 @@ Requests are passed on as they came, so these structs only check the fields that
 absent. Formats from OpenAI's API reference (chat completions, completions, embeddings, models).
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from allod.errors import AllodError
 from allod.server.door import encode
@@ -86,6 +86,7 @@ class ChatBody(Sampled, kw_only=True):
     chat_template_kwargs: dict[str, Any] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    allod_keep: Annotated[int, Meta(ge=0)] | None = None  # our own: ChatRequest.keep
 
     def texts(self) -> list[str]:
         """The messages that are plain text."""

@@ -1,0 +1,258 @@
+"""Prefixes: the beginning that many conversations share is computed once, kept on disk, and put back into slots.
+
+    prefixes = Prefixes(snapshots, child, key)    # of one loaded model
+    await prefixes.ready(slot, body, keep)        # then the request itself; llama.cpp finds its beginning in the slot
+
+What is kept is the first ``keep`` messages as the model's template renders them, up to where the next message's text
+begins, less a few tokens that could turn out differently with what follows. Nothing of the rest of a conversation
+reaches the disk: the prefix is computed by itself and saved before the request goes on, which costs a hundredth of
+computing it, where taking it out of an answered conversation would cost that conversation its own cache. Requests that
+come meanwhile with the same prefix wait, and then read it, rather than compute it side by side.
+
+llama.cpp compares tokens itself and uses of a slot only what is equal, so a prefix that was cut wrongly costs time, not
+truth. What goes wrong here is never the answer's trouble: it is computed as ever.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
+from struct import pack
+from typing import Any, Protocol, TypeVar, cast
+
+import msgspec
+from msgspec import Struct
+
+from allod.engine.snapshots import Key, Snapshots
+from allod.engine.wire import KEEP
+from allod.errors import AllodError, EngineFailed
+
+LEAST = 64  # tokens; fewer are computed sooner than read
+SEAM = 4  # tokens at a prefix's end that may merge with what follows
+MARK = "ALLOD-7d1f0c"  # stands for the next message's text
+KNOWN = 32  # prefixes whose tokens are remembered
+KEEP_KEY = b'"%s"' % KEEP.encode()  # a quote within a JSON text is escaped, so this is a key, or a whole text
+CHAT = ("/v1/chat/completions",)
+T = TypeVar("T")
+
+
+class Rendered(Struct):
+    """The reply of ``/apply-template``."""
+
+    prompt: str
+
+
+class Saved(Struct):
+    """The reply of ``/slots/N?action=save``."""
+
+    n_saved: int = 0
+    n_written: int = 0
+
+
+class Restored(Struct):
+    """The reply of ``/slots/N?action=restore``."""
+
+    n_restored: int = 0
+
+
+class Scale(Struct):
+    """Of ``lora``."""
+
+    id: int
+    scale: float
+
+
+class Child(Protocol):
+    """What is asked of the model's process."""
+
+    async def ask(self, path: str, body: Any, kind: type[T], method: str = "POST") -> T:
+        """A request whose reply is one JSON value."""
+        ...
+
+    async def prompt_tokens(self, prompt: str) -> list[int]:
+        """Token ids of a whole prompt."""
+        ...
+
+    async def compute(self, slot: int, tokens: list[int], lora: Any) -> None:
+        """Has a slot hold just these tokens."""
+        ...
+
+
+class Prefixes:
+    """The prefixes of one loaded model. ``key`` makes the key for tokens (their hash) and adapters' scales."""
+
+    def __init__(self, snapshots: Snapshots, child: Child, key: Callable[[str, Mapping[int, float]], Key]) -> None:
+        self._snapshots = snapshots
+        self._child = child
+        self._key = key
+        self._tokens: OrderedDict[bytes, list[int]] = OrderedDict()
+        self._locks: dict[Key, asyncio.Lock] = {}
+        self._work: set[asyncio.Task[None]] = set()
+        self._refused = False  # the last attempt to save failed; no more are made
+
+    async def ready(self, slot: int, body: Mapping[str, Any], keep: int) -> bool:
+        """Has a slot hold the prefix of a request, read from disk or else computed and saved; whether it does."""
+        try:
+            tokens = await self._prefix(body, keep)
+            if len(tokens) < LEAST:
+                return False
+            key = self._key(sha256(pack(f"<{len(tokens)}i", *tokens)).hexdigest(), scales(body.get("lora")))
+            lock = self._locks.setdefault(key, asyncio.Lock())
+            await lock.acquire()
+            release = lock.release
+            try:
+                if await self._restore(slot, key, tokens, body.get("lora")):
+                    return True
+                if self._refused or not await asyncio.to_thread(self._snapshots.room):
+                    return False
+                await self._child.compute(slot, tokens, body.get("lora"))
+                if (name := await self._saved(slot, len(tokens))) is not None:
+                    self._later(self._store(key, name, lock.release))
+                    release = nothing  # the others wait until it can be read
+                return True
+            finally:
+                release()
+        except (AllodError, msgspec.ValidationError):
+            return False  # what it was the request itself will meet, if it matters
+
+    async def close(self) -> None:
+        """Returns when nothing is being written any more."""
+        await asyncio.gather(*self._work)
+
+    # ── which tokens ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _prefix(self, body: Mapping[str, Any], keep: int) -> list[int]:
+        """The tokens that are the same whatever follows the first ``keep`` messages."""
+        asked = opened(body, keep)
+        name = sha256(msgspec.json.encode(asked)).digest()
+        if name not in self._tokens:
+            prompt = (await self._child.ask("/apply-template", asked, Rendered)).prompt
+            text, found, _ = prompt.rpartition(MARK)
+            self._tokens[name] = (await self._child.prompt_tokens(text))[:-SEAM] if found else []
+            if len(self._tokens) > KNOWN:
+                self._tokens.popitem(last=False)
+        self._tokens.move_to_end(name)
+        return self._tokens[name]
+
+    # ── in and out of the slot ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _restore(self, slot: int, key: Key, tokens: list[int], lora: Any) -> bool:
+        """Reads the prefix into a slot; whether there was one that llama.cpp took."""
+        name = await self._fetched(key)
+        if name is None:
+            return False
+        try:
+            if lora:  # a slot that last worked with other adapters throws away what it holds
+                await self._child.compute(slot, tokens[:1], lora)
+            reply = await self._child.ask(f"/slots/{slot}?action=restore", {"filename": name}, Restored)
+        except EngineFailed:
+            self._snapshots.drop(key)  # should it be the file that ended the process, it does so once
+            raise
+        except AllodError:
+            reply = Restored()
+        finally:
+            self._snapshots.remove(name)
+        if reply.n_restored != len(tokens):
+            await asyncio.to_thread(self._snapshots.drop, key)
+            return False
+        return True
+
+    async def _fetched(self, key: Key) -> str | None:
+        """A copy to read from; removed where nobody waits for it any more."""
+        fetching = asyncio.ensure_future(asyncio.to_thread(self._snapshots.fetch, key))
+        try:
+            return await asyncio.shield(fetching)
+        except asyncio.CancelledError:
+            fetching.add_done_callback(lambda done: self._snapshots.remove(done.result() or ""))
+            raise
+
+    async def _saved(self, slot: int, count: int) -> str | None:
+        """Writes what a slot holds into the work folder; the file's name, None where that failed."""
+        name = self._snapshots.fresh()
+        try:
+            reply = await self._child.ask(f"/slots/{slot}?action=save", {"filename": name}, Saved)
+            if reply.n_saved == count and reply.n_written:
+                return name
+            if not reply.n_written:
+                self._complain("nothing was written; is the disk full?")
+        except AllodError as error:
+            self._complain(f"{error.message}; is the disk full?")
+        except BaseException:
+            self._snapshots.remove(name)
+            raise
+        self._snapshots.remove(name)
+        return None
+
+    async def _store(self, key: Key, name: str, done: Callable[[], None]) -> None:
+        """Keeps what was saved."""
+        try:
+            await asyncio.to_thread(self._snapshots.store, key, name)
+        except OSError as error:
+            self._complain(error.strerror or str(error))
+        finally:
+            done()
+
+    def _later(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    def _complain(self, reason: str) -> None:
+        """Says so once; nothing is saved any more by this process."""
+        import logging  # here: seldom needed
+
+        if not self._refused:
+            logging.getLogger("allod.engine").warning(
+                "the beginning of the prompt is not kept in %s: %s", self._snapshots.folder, reason
+            )
+        self._refused = True
+
+
+def nothing() -> None:
+    """Does nothing."""
+
+
+def opened(body: Mapping[str, Any], keep: int) -> dict[str, Any]:
+    """A chat body whose messages after the first ``keep`` are one that says MARK."""
+    messages: list[Any] = body["messages"]
+    role = "user"
+    if keep < len(messages):
+        message = messages[keep]
+        if isinstance(message, msgspec.Raw):
+            message = msgspec.json.decode(message)
+        if isinstance(message, dict) and cast("dict[str, Any]", message).get("role") == "system":
+            role = "system"
+    rest = {name: value for name, value in body.items() if name in RENDERING}
+    return rest | {"messages": [*messages[:keep], {"role": role, "content": MARK}]}
+
+
+# What of a body a template may look at.
+RENDERING = ("tools", "tool_choice", "parallel_tool_calls", "response_format", "chat_template_kwargs", "model")
+
+
+def without_keep(path: str, body: bytes) -> tuple[bytes, int]:
+    """A raw body without what only allod understands, and that; what cannot be read is left for llama.cpp to refuse."""
+    if KEEP_KEY not in body:
+        return body, 0
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        keep = msgspec.json.decode(fields.pop(KEEP, b"0"), type=int)
+        turns = msgspec.json.decode(fields.get("messages", b"[]"), type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        return body, 0
+    return msgspec.json.encode(fields), keep if path in CHAT and turns else 0
+
+
+def messages_of(body: bytes, keep: int) -> tuple[dict[str, Any], bytes]:
+    """A raw body's fields, its messages one by one, and the text of the first ``keep`` as ``slots`` remembers it."""
+    fields: dict[str, Any] = dict(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
+    fields["messages"] = msgspec.json.decode(fields["messages"], type=list[msgspec.Raw])
+    return fields, b'"messages":[' + b",".join(bytes(turn) for turn in fields["messages"][:keep])
+
+
+def scales(lora: Any) -> dict[int, float]:
+    """The adapters of a body: their number → how strongly they are applied."""
+    if isinstance(lora, msgspec.Raw):
+        lora = msgspec.json.decode(lora)
+    entries = msgspec.convert(lora or [], list[Scale], strict=False)
+    return {entry.id: entry.scale for entry in entries}
