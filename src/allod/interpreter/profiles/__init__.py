@@ -10,6 +10,7 @@ profile.py  the tables, typed        files.py  finding and reading them        m
 """
 
 from allod.interpreter.profiles.files import BUILT_IN, Listed, listed, load, names, places, where
+from allod.interpreter.profiles.making import make, plain, shown
 from allod.interpreter.profiles.profile import Ask, Bounds, Example, Granted, Profile, Prompt, Sampling
 
 __all__ = [
@@ -24,7 +25,10 @@ __all__ = [
     "Sampling",
     "listed",
     "load",
+    "make",
     "names",
     "places",
+    "plain",
+    "shown",
     "where",
 ]
