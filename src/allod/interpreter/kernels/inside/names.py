@@ -96,8 +96,8 @@ def missing(tree, namespace):
     return {name: use.get(name) for name in sorted(free)}
 
 
-def find(name, node):
-    """What a name usually stands for; None where it stands for nothing, or that is not installed."""
+def place(name, node):
+    """The module of which a name usually is, and what it is in there, "" for the module itself; None where unknown."""
     module, _, attribute = USUAL.get(name, "").partition(":")
     if name in BOTH:
         module = HOME.get(name, name)
@@ -105,10 +105,17 @@ def find(name, node):
         attribute = "" if reads in BOTH[name] or (reads and name != "datetime") else name
     elif not module and name in MODULES:
         module = name
-    if not module:
+    return (module, attribute) if module else None
+
+
+def find(name, node):
+    """What a name usually stands for; None where it stands for nothing, or that is not installed."""
+    found = place(name, node)
+    if found is None:
         return None
+    module, attribute = found
     try:
-        found = importlib.import_module(module)
+        value = importlib.import_module(module)
     except ImportError:
         return None
-    return getattr(found, attribute, None) if attribute else found
+    return getattr(value, attribute, None) if attribute else value
