@@ -7,6 +7,8 @@
     llama.py         LlamaRunner, the parent side of one child        child.py, connection.py, props.py, fold.py
     turns.py         waiting for a slot                               slots.py: which one
     llama_worker.py  the child
+    prefix.py        beginnings computed once, for all processes      snapshots.py: on disk
+    counting.py      how many tokens a conversation takes
     remote.py        RemoteEngine, RemoteRunner, connect              discovery.py: what a server can do
     wire.py          our language to JSON                             stream.py: and back
     defaults.py      a model's own defaults under a request
