@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -130,7 +131,8 @@ def turn(command: list[str], folder: Path, place: Path, limit: float) -> dict[st
     began = time.monotonic()
     out, err = place / "out", place / "err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        started = psutil.Popen(command, cwd=folder, stdin=-3, stdout=stdout, stderr=stderr, start_new_session=True)
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
+        started = psutil.Popen(command, cwd=folder, start_new_session=True, **streams)
         try:
             code: int | None = started.wait(timeout=max(limit, 0))
         except psutil.TimeoutExpired:

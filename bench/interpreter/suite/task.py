@@ -20,7 +20,20 @@ from random import Random
 from typing import Any, ClassVar
 
 HERE = Path(__file__).parent
-FAMILIES = ("numbers", "tables", "formats", "office", "texts", "pictures", "folders", "stores", "turns")
+FAMILIES = (
+    "numbers",
+    "tables",
+    "rows",
+    "formats",
+    "settings",
+    "office",
+    "texts",
+    "pictures",
+    "folders",
+    "archives",
+    "stores",
+    "turns",
+)
 
 
 class Wrong(Exception):
