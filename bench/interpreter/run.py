@@ -14,6 +14,7 @@ import difflib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -266,6 +267,8 @@ def main() -> int:
         return 0
     names = ("model", "profile", "limit_s", "data", "split")
     doc: dict[str, Any] = {"machine": machine(), **{name: getattr(wanted, name) for name in names}, "results": []}
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where it was started in the background
+        signal.signal(number, interrupted)
     runs = [(seed, half, task) for seed in wanted.seed for half, task in wanted.tasks]
     try:
         for number, (seed, half, task) in enumerate(runs, 1):
@@ -282,6 +285,10 @@ def main() -> int:
         if doc["results"]:
             report(doc["summary"])
     return 0
+
+
+def interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def save(path: Path, doc: dict[str, Any]) -> None:
