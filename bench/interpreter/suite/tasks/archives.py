@@ -176,7 +176,7 @@ class SortDownloads(Task):
     def make(self, folder: Path, rng: Random) -> Any:
         found, want = {}, {}
         for at in range(36):
-            ending = rng.choice(["pdf", "PDF", "jpg", "Zip", "txt", "tar.gz", ""])
+            ending = rng.choice(["pdf", "PDF", "jpg", "Zip", "txt", "csv", ""])
             name = f"{rng.choice(files.WORDS)} {at}" + (f".{ending}" if ending else "")
             data = rng.randbytes(30) if rng.random() < 0.8 else b""
             found[name] = data
