@@ -18,7 +18,7 @@ from allod.interpreter.events import Answer, Code, Error, Event, Notice, Output,
 from allod.interpreter.kernels.outputs import Failure, InputRequest, Picture, Result, Stream
 from allod.interpreter.kernels.outputs import Notice as KernelNotice
 from allod.interpreter.kernels.outputs import Output as KernelOutput
-from allod.interpreter.languages import advice, language_of
+from allod.interpreter.languages import advice, language_of, refusal
 from allod.interpreter.profiles import Profile
 from allod.interpreter.session import Session
 from allod.interpreter.turn import Turn, fitted
@@ -159,10 +159,10 @@ class Attempt:
         """Asks for leave, runs a block, checks what came of it, and tells the model."""
         code = Code(block.code, language_of(block))
         self.outcome.blocks += 1
-        if code.language != "python":
-            yield Notice(f"a block of {code.language} was not run: only Python is")
+        if refused := refusal(code.language, self.means.profile.languages):
+            yield Notice(refused)
             self._failing.add(block.code.strip())
-            self._say(f"Only Python is run here. {prompt.CODE_FIRST}")
+            self._say(f"{refused} {prompt.CODE_FIRST}")
             return
         if self.means.approve is not None:
             decision = await self.means.approve(code)
@@ -171,10 +171,10 @@ class Attempt:
                 return
             if decision.code and decision.code.strip() != block.code.strip():
                 code = Code(decision.code, code.language, "user")
-                self.messages[-1] = Message("assistant", prompt.fenced(decision.code))
+                self.messages[-1] = Message("assistant", prompt.fenced(decision.code, block.language or "python"))
         yield code
         printed = Printed()
-        async with aclosing(self._run(code.code, printed)) as inner:
+        async with aclosing(self._run(code, printed)) as inner:
             async for event in inner:
                 yield event
         if self.means.stop.is_set():
@@ -195,12 +195,12 @@ class Attempt:
         files_only = self.means.profile.bounds.brief and not checks.asks_answer(self.task)
         return files_only and not self._problems and bool(self.session.summary)
 
-    async def _run(self, code: str, printed: "Printed") -> AsyncGenerator[Event]:
+    async def _run(self, code: Code, printed: "Printed") -> AsyncGenerator[Event]:
         ask = self.means.ask
-        async with aclosing(self.session.kernel.run(code, stdin=ask is not None)) as outputs:
+        async with aclosing(self.session.run(code.code, code.language, stdin=ask is not None)) as outputs:
             async for output in outputs:
                 if isinstance(output, InputRequest) and ask is not None:
-                    await self.session.kernel.answer(await ask(output.prompt, output.password))
+                    await self.session.answer(await ask(output.prompt, output.password))
                 elif (event := printed.take(output)) is not None:
                     yield event
 

@@ -79,6 +79,11 @@ class BlockParser:
         self._fence: Fence | None = None
         self._end_tag = ""  # inside a thought: the tag that ends it
 
+    @property
+    def inside(self) -> bool:
+        """Whether code is open: a fence that is not closed, or a call that is not whole."""
+        return self._fence is not None or (not self._end_tag and bool(WAITING_CALL.match(self._rest.lstrip())))
+
     def feed(self, text: str) -> Iterator[Piece]:
         """The pieces that ``text`` makes certain."""
         self._rest += text
@@ -275,6 +280,7 @@ class BlockParser:
 SPECIAL = re.compile(r"`+|~+|<|\{|functions\.|f(?:u(?:n(?:c(?:t(?:i(?:o(?:n(?:s)?)?)?)?)?)?)?)?\Z")
 # How a call may begin, and every beginning of that.
 CALL_START = re.compile(r"""(?P<word>functions\.\w+\(\s*)?\{\s*["']?(?P<key>\w+)?""")
+WAITING_CALL = re.compile(rf"{CALL_TAG}|{CALL_START.pattern}")  # what waits for the rest of a call begins so
 CALL_PREFIX = re.compile(r"f(u(n(c(t(i(o(n(s(\.(\w+(\(\s*)?)?)?)?)?)?)?)?)?)?)?")
 
 

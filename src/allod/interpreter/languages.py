@@ -2,12 +2,14 @@
 
 import ast
 import re
+from collections.abc import Sequence
 
 from allod.interpreter.blocks import Block
 from allod.interpreter.kernels.outputs import Failure
+from allod.interpreter.kernels.specs import Language, available, find, named
 
-PYTHON = {"python", "py", "python3", "ipython", "ipython3", "py3"}
-SHELL = {"bash", "sh", "shell", "zsh", "console", "terminal", "shell-session", "powershell", "cmd", "bat"}
+__all__ = ["PROSE", "Language", "advice", "available", "find", "language_of", "named", "refusal"]
+
 # Fences that show something rather than ask to run it.
 PROSE = {"text", "txt", "plaintext", "markdown", "md", "json", "csv", "output", "yaml", "toml", "xml", "html", "diff"}
 COMMANDS = frozenset([
@@ -40,14 +42,16 @@ INSTEAD = {
 
 
 def language_of(block: Block) -> str:
-    """``python``, ``shell``, ``text``, or the language the fence names; without a name it is judged by its code."""
-    if block.language in PYTHON:
-        return "python"
-    if block.language in SHELL:
-        return "shell"
-    if block.language:
-        return block.language
-    return guessed(block.code)
+    """The one name of the language that the fence names; without one ``python``, ``shell`` or ``text``, by the code."""
+    return named(block.language) or guessed(block.code)
+
+
+def refusal(name: str, allowed: Sequence[str]) -> str:
+    """Why code of this language is not run, in a line for the model; "" where it is. ``allowed``: none are all."""
+    names = [each.name for each in available() if not allowed or each.name in {named(word) for word in allowed}]
+    if name in names:
+        return ""
+    return f"{name} is not run here, only {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}."
 
 
 def guessed(code: str) -> str:

@@ -1,14 +1,17 @@
-"""A kernel over a workspace, and what allod itself looks up in it: the listing, the variables, the files written.
+"""The kernels over a workspace, and what allod itself looks up in it: the listing, the variables, the files written.
 
 Hidden blocks are run for that (``probe``); their output never reaches the user or the model as it is.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from allod.interpreter import listing, probe
 from allod.interpreter.checks import Result
 from allod.interpreter.kernels import Kernel
 from allod.interpreter.kernels.outputs import Failure, Output
+from allod.interpreter.kernels.specs import named
 from allod.interpreter.listing import Found, Listing
 from allod.interpreter.workspace import Workspace
 from allod.interpreter.workspace.overlay import Difference
@@ -18,15 +21,47 @@ State = dict[str, tuple[int, int] | None]  # path → (size, modification time),
 
 
 class Session:
-    """One kernel and its workspace. ``names`` are the paths of all files there are, as far as they were looked at."""
+    """A workspace and its kernels, one a language. ``kernel`` is Python's; the others start when they are needed.
+
+    ``names`` are the paths of all files there are, as far as they were looked at.
+    """
 
     def __init__(self, workspace: Workspace, kernel: Kernel) -> None:
         self.workspace = workspace
         self.kernel = kernel
+        self.kernels = {kernel.language: kernel}
+        self._running: Kernel | None = None
         self.names: set[str] = set()
         self.summary = ""  # what this turn wrote so far, for a person
         self._before: State = {}  # when the turn began
         self._last: State = {}  # after the last block
+
+    async def run(self, code: str, language: str = "python", *, stdin: bool = True) -> AsyncGenerator[Output]:
+        """Runs code in the kernel of its language. Leaving the loop early interrupts the code.
+
+        Raises:
+            LanguageNotFound: no kernel is installed for it.
+        """
+        name = named(language)
+        if name not in self.kernels:
+            self.kernels[name] = self.kernel.beside(name)
+        self._running = self.kernels[name]
+        try:
+            async with aclosing(self._running.run(code, stdin=stdin)) as outputs:
+                async for output in outputs:
+                    yield output
+        finally:
+            self._running = None
+
+    async def answer(self, text: str) -> None:
+        """Answers the InputRequest of the code that runs."""
+        if self._running is not None:
+            await self._running.answer(text)
+
+    async def interrupt(self) -> None:
+        """Stops the code that runs; variables stay."""
+        for kernel in self.kernels.values():
+            await kernel.interrupt()
 
     async def begin(self) -> None:
         """A new turn: what is written from here on is its work."""

@@ -17,6 +17,9 @@ from allod.interpreter.blocks import Thought as ThoughtPiece
 from allod.interpreter.events import CodeOpened, CodeText, Event, Prose, Thought
 from allod.interpreter.languages import PROSE, language_of
 
+CONTINUED = 2  # times that a block which was cut off is gone on with
+CIRCLE = 120  # characters at the end that stand there twice before: the model repeats itself
+
 T = TypeVar("T")
 
 
@@ -30,34 +33,59 @@ class Turn:
         self.said = ""
         self.text = ""
         self.cut = False  # it ended within a block, or at the limit of tokens
+        self._finish = ""
         self.prompt_tokens = 0
         self.output_tokens = 0  # as the pieces came: llama.cpp sends one a token
 
     async def run(self, messages: list[Message], options: Options, opening: str = "") -> AsyncGenerator[Event]:
-        """Asks, and passes on what comes. ``opening`` is put into the model's mouth."""
+        """Asks, and passes on what comes. ``opening`` is put into the model's mouth.
+
+        A block that ends at the limit of tokens is gone on with from there, a few times at most.
+        """
         parser = BlockParser()
-        finish = ""
         if opening:
-            messages = [*messages, Message("assistant", opening)]
             self.text = opening
             for event in self._take(parser.feed(opening)):
                 yield event
-        async with contextlib.aclosing(self._chunks(ChatRequest(messages, options))) as chunks:
+        for _ in range(1 + CONTINUED):
+            async with contextlib.aclosing(self._speak(parser, messages, options)) as events:
+                async for event in events:
+                    yield event
+            if self.block or not (self._finish == "length" and parser.inside and self._goes_on(messages, options)):
+                break
+        if self.block:
+            return
+        for event in self._take(parser.finish()):
+            yield event
+        self.cut = self.cut or (self._finish == "length" and self.block is None)
+
+    async def _speak(self, parser: BlockParser, messages: list[Message], options: Options) -> AsyncGenerator[Event]:
+        """What the model says from where ``text`` stands, up to its first block or to the limit."""
+        said = [Message("assistant", self.text)] if self.text else []
+        prompt_tokens, output_tokens = self.prompt_tokens, self.output_tokens
+        self._finish = ""
+        async with contextlib.aclosing(self._chunks(ChatRequest([*messages, *said], options))) as chunks:
             while (chunk := await until(self.stop, anext(chunks, None))) is not None:
                 self.text += chunk.text
                 self.output_tokens += bool(chunk.text or chunk.thinking)
-                finish = chunk.finish or finish
+                self._finish = chunk.finish or self._finish
                 if chunk.usage:
-                    self.prompt_tokens, self.output_tokens = chunk.usage.prompt_tokens, chunk.usage.output_tokens
+                    self.prompt_tokens = prompt_tokens + chunk.usage.prompt_tokens
+                    self.output_tokens = output_tokens + chunk.usage.output_tokens
                 if chunk.thinking:
                     yield Thought(chunk.thinking)
                 for event in self._take(parser.feed(chunk.text)):
                     yield event
                 if self.block:
                     return
-        for event in self._take(parser.finish()):
-            yield event
-        self.cut = self.cut or (finish == "length" and self.block is None)
+
+    def _goes_on(self, messages: list[Message], options: Options) -> bool:
+        """Whether a block that was cut off is worth going on with: it fits, and does not turn in circles."""
+        context = self.runner.facts.context or 0
+        held = sum(len(message.text) // 3 + 8 for message in messages) + len(self.text) // 3
+        if context and held + (options.max_tokens or 0) > context:
+            return False
+        return self.text.count(self.text[-CIRCLE:]) < 3
 
     async def _chunks(self, request: ChatRequest) -> AsyncGenerator[ChatChunk]:
         """The runner's chunks, its iterator closed with this one: that is what ends the generation."""

@@ -28,7 +28,7 @@ import anyio
 import msgspec
 import zmq
 
-from allod.errors import SandboxFailed
+from allod.errors import SandboxFailed, Unsupported
 from allod.interpreter.kernels.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.kernels.run import Run, notice
 from allod.interpreter.kernels.spool import Spool
@@ -54,6 +54,7 @@ class Kernel:
         self.workspace = workspace
         self.limits = msgspec.structs.replace(limits, memory=memory_limit(limits))  # as the machine is now
         self.sandbox = sandbox
+        self.language = "python"
         self._process: Process | None = None
         self._client: AsyncKernelClient | None = None
         self._folder: Path | None = None
@@ -79,6 +80,10 @@ class Kernel:
         finally:
             with anyio.CancelScope(shield=True):
                 await kernel.close()
+
+    def beside(self, language: str) -> "Kernel":
+        """A kernel of another language over the same workspace."""
+        raise Unsupported(f"there is no kernel for {language} here", "Install a Jupyter kernel for it.")
 
     async def ready(self) -> None:
         """Waits until code can be run. ``run`` does so itself."""
