@@ -5,23 +5,26 @@
             ...
         agent.workspace.changes()        # the user's folder is as it was until the caller applies them
 
-A small model seldom repairs what it wrote, so an attempt that fails is dropped with all that it did to its fork of the
-workspace, and another begins from the clean prompt, a little less sure of itself. The agent owns the workspace that
-holds the work so far and the session over it; state persists from one ``run`` to the next. Runs on asyncio.
+A small model seldom repairs what it wrote, and what it is sure of is often wrong. So an attempt that fails is not mended
+for ever but left, another begins from the clean prompt in a fork of the workspace, a little less sure of itself, and one
+that ran through is believed when a second came to the same (``attempts`` judges). Those that only confirm are made out
+of sight. What was not chosen is dropped with all that it did. The agent owns the workspace that holds the work so far
+and the session over it; state persists from one ``run`` to the next. Runs on asyncio.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Self
 
-from allod.chat import Message
+from allod.chat import ImagePart, Message, TextPart
 from allod.engine.runner import Runner
-from allod.interpreter import listing, prompt, replay
+from allod.interpreter import attempts, checks, listing, prompt, replay
 from allod.interpreter.attempt import Attempt, Decision, Means, Outcome
-from allod.interpreter.events import Changes, Code, Ended, Event, Notice, Started, Usage
+from allod.interpreter.events import PIECES, Changes, Code, Ended, Event, Notice, Started, Tried, Usage
+from allod.interpreter.events import Status as EndStatus
 from allod.interpreter.kernels import Kernel
 from allod.interpreter.profiles import Example, Profile
 from allod.interpreter.session import Session
@@ -52,10 +55,11 @@ class Agent:
         self.outcome = Outcome()
         self._kernels = kernels or self._start
         self._means = Means(runner, profile, asyncio.Event(), approve, ask)
+        self._pictures: list[ImagePart] = []  # of the job at hand
         self._read = ""  # the code that read the files of the job at hand
         self._example: Example | None = None  # stays for the conversation
         self._session: Session | None = None
-        self._second: Workspace | None = None  # the work of an earlier attempt that ran, but met with a complaint
+        self._aside: dict[int, Workspace] = {}  # the work of earlier attempts at this job, by their number
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -81,39 +85,70 @@ class Agent:
         """Starts the session, so that it is there when the first job comes."""
         await (await self._open()).kernel.ready()
 
-    async def run(self, task: str, *, conversation: str = "") -> AsyncGenerator[Event]:
-        """Does one job. The last events are Changes (where there are any), Usage and Ended."""
+    async def session(self) -> Session:
+        """The session, started where it was not yet: for what a person runs in it besides jobs."""
+        return await self._open()
+
+    async def run(
+        self, task: str, *, conversation: str = "", pictures: Sequence[ImagePart] = ()
+    ) -> AsyncGenerator[Event]:
+        """Does one job. The last events are Changes (where there are any), Usage and Ended.
+
+        ``pictures`` are shown to the model with the task; only one that sees may be given any.
+        """
         begun = time.monotonic()
+        self._pictures = list(pictures)
         self._means.stop.clear()
         yield Started(task, self._means.runner.facts.model, str(self.workspace.folder), conversation)
         outcomes: list[Outcome] = []
-        spare: Workspace | None = self.workspace.fork()
+        hidden: dict[int, list[Event]] = {}  # what happened in attempts that were made out of sight
+        spare: Workspace | None = self.workspace.fork() if self._may_fork else None
         try:
             while True:
+                number = len(outcomes)
                 async with aclosing(self._attempt(task, outcomes)) as inner:
                     async for event in inner:
-                        yield event
+                        if number in hidden:
+                            hidden[number].append(event)
+                        else:
+                            yield event
                 outcomes.append(self.outcome)
-                if spare is None or not self._again(outcomes, time.monotonic() - begun):
+                if spare is None or not (why := self._again(task, outcomes, time.monotonic() - begun)):
                     break
-                yield Notice(f"that did not do ({self.outcome.reason or 'no result'}), so it is tried afresh")
+                yield Notice(why)
+                if any(outcome.status == "done" for outcome in outcomes):
+                    hidden[len(outcomes)] = []
                 last = len(outcomes) + 1 == self.profile.bounds.attempts
                 base, spare = spare, None if last else spare.fork()
-                await self._afresh(base)
-            await self._choose(outcomes)
+                await self._afresh(base, number)
+            winner = await self._choose(task, outcomes)
         finally:
-            for unused in (spare, self._second):
+            for unused in (spare, *self._aside.values()):
                 if unused is not None:
                     unused.discard()
-            self._second = None
+            self._aside = {}
+        for event in self._told(winner, outcomes, hidden):
+            yield event
         async with aclosing(self._end(outcomes, time.monotonic() - begun)) as inner:
             async for event in inner:
                 yield event
 
+    def _told(self, winner: int, outcomes: list[Outcome], hidden: dict[int, list[Event]]) -> list[Event]:
+        """What is said in the end of attempts: the one that was chosen, where it was out of sight, and the others' record."""
+        told: list[Event] = []
+        if winner in hidden:
+            told.append(Notice(f"attempt {winner + 1} of {len(outcomes)} is taken instead: another came to the same"))
+            told += [event for event in hidden[winner] if not isinstance(event, PIECES)]
+        for number, outcome in enumerate(outcomes):
+            if number != winner:
+                told.append(Tried(number + 1, outcome.status, outcome.reason, tuple(outcome.codes)))
+        return told
+
     async def _end(self, outcomes: list[Outcome], seconds: float) -> AsyncGenerator[Event]:
         """Keeps what was said and done, and says how the job ended."""
-        status, reason = self.outcome.status, self.outcome.reason
-        if status in ("failed", "limit") and not self.outcome.crashed:
+        ended, reason = self.outcome.status, self.outcome.reason
+        status: EndStatus = "gave_up" if ended in ("failed", "limit") else ended
+        if status == "gave_up" and not self.outcome.crashed:
             # It ran without an error, and only a check found fault: the user is told and decides.
             status = "done"
             yield Notice(f"please look at the result: {reason}")
@@ -132,14 +167,17 @@ class Agent:
 
     # ── attempts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _again(self, outcomes: list[Outcome], seconds: float) -> bool:
-        """Whether another attempt is worth its time."""
-        last = outcomes[-1]
-        if last.status not in ("failed", "limit") or seconds > self.profile.bounds.patience:
-            return False
-        # Two attempts that ran and meet with the same complaint: the complaint is wrong rather than both of them.
-        same = [o for o in outcomes if not o.crashed and o.reason == last.reason]
-        return len(same) < 2 and len(outcomes) < self.profile.bounds.attempts
+    @property
+    def _may_fork(self) -> bool:
+        """Whether attempts have no effect but on their fork: one that reached the network cannot be made undone."""
+        return self.profile.bounds.attempts > 1 and not self.workspace.grants.net
+
+    def _again(self, task: str, outcomes: list[Outcome], seconds: float) -> str:
+        """Why another attempt is worth its time, for a person; empty where none is."""
+        agreeing = self._means.approve is None
+        return attempts.more(
+            tries(outcomes), self.profile.bounds, seconds, asks=checks.asks_answer(task), agreeing=agreeing
+        )
 
     async def _attempt(self, task: str, before: list[Outcome]) -> AsyncGenerator[Event]:
         """One try, in the workspace as it is. ``before``: how the earlier ones went."""
@@ -150,6 +188,8 @@ class Agent:
         async with aclosing(self._job(session, task, lessons, head, job)) as inner:
             async for event in inner:
                 yield event
+        if self._pictures:
+            job[-1] = Message("user", [TextPart(job[-1].text), *self._pictures])
         attempt = Attempt(self._means, session, task, [*head, *self.history, *job], len(head), len(before))
         async with aclosing(attempt.run()) as inner:
             async for event in inner:
@@ -203,22 +243,31 @@ class Agent:
                 await self._session.hidden(code)
         return self._session
 
-    async def _afresh(self, workspace: Workspace) -> None:
-        """Drops an attempt's work, or keeps it aside where it ran without an error; ``workspace`` takes its place."""
-        await self.close()
-        self._stack = AsyncExitStack()
-        if not self.outcome.crashed and self._second is None:
-            self._second = self.workspace
-        else:
-            self.workspace.discard()
+    async def _afresh(self, workspace: Workspace, number: int) -> None:
+        """Puts the work of an attempt aside; ``workspace`` takes its place."""
+        await self._leave()
+        self._aside[number] = self.workspace
         self.workspace = workspace
 
-    async def _choose(self, outcomes: list[Outcome]) -> None:
-        """Takes up the work that was kept aside where the last attempt came to less."""
-        ran = next((outcome for outcome in outcomes if not outcome.crashed), None)
-        if self._second is not None and self.outcome.crashed and ran is not None and self.outcome.status != "stopped":
-            await self.close()
-            self._stack = AsyncExitStack()
+    async def _choose(self, task: str, outcomes: list[Outcome]) -> int:
+        """Takes up the work of the attempt that is believed; returns its number."""
+        winner = attempts.chosen(tries(outcomes), asks=checks.asks_answer(task))
+        if winner in self._aside:
+            await self._leave()
             self.workspace.discard()
-            self.workspace, self._second = self._second, None
-            self.outcome = ran
+            self.workspace = self._aside.pop(winner)
+            self.outcome = outcomes[winner]
+        return winner
+
+    async def _leave(self) -> None:
+        """Ends the session; the next one is of another workspace."""
+        await self.close()
+        self._stack = AsyncExitStack()
+
+
+def tries(outcomes: list[Outcome]) -> list[attempts.Try]:
+    """The attempts as they are judged."""
+    return [
+        attempts.Try(outcome.status, outcome.reason, outcome.crashed, bool(outcome.codes), outcome.work)
+        for outcome in outcomes
+    ]
