@@ -14,10 +14,18 @@ from workspace_tools import shell, times_of, tree_of
 
 from allod.errors import BadRequest, Conflict, DiskFull, NotFound, ReadOnly, SandboxFailed
 from allod.home import Home
+from allod.interpreter.sandbox import Sandbox
 from allod.interpreter.workspace import Workspace, places, seen, transaction
 from allod.interpreter.workspace.undo import history, undo
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["overlay", "copy"], autouse=True)
+def layers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the code's changes land in: all holds for both, where a test says nothing else."""
+    monkeypatch.setattr(Sandbox, "overlays", request.param == "overlay")
+    return request.param
 
 
 @pytest.fixture
@@ -245,6 +253,19 @@ async def test_conflicts_in_a_folder_too_large_to_note(
     workspace.discard()
 
 
+async def test_a_file_of_holes_takes_no_space(workspace: Workspace, folder: Path) -> None:
+    await shell(workspace, "truncate -s 3G holes; printf x | dd of=holes bs=1 seek=100000000 conv=notrunc 2>/dev/null")
+    fork = workspace.fork()
+    assert (fork.upper / "holes").stat().st_blocks * 512 < 1 << 20
+    assert (fork.upper / "holes").stat().st_size == 3 << 30
+    with (fork.upper / "holes").open("rb") as file:
+        file.seek(100_000_000 - 1)
+        assert file.read(3) == b"\0x\0"
+    fork.apply()
+    assert (folder / "holes").stat().st_blocks * 512 < 1 << 20
+    fork.discard()
+
+
 # ── forks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -354,6 +375,7 @@ async def test_too_many_files_are_refused(workspace: Workspace, monkeypatch: pyt
         workspace.changes()
 
 
+@pytest.mark.parametrize("layers", ["overlay"], indirect=True)
 async def test_a_forged_layer_reaches_nothing_outside(
     workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -509,6 +531,7 @@ async def test_a_folder_that_went_away_after_a_kill_stops_nothing_else(
 # ── bad folders and disks ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("layers", ["overlay"], indirect=True)
 @pytest.mark.parametrize("path", ["/", "/usr", "/etc", "/proc", "/proc/self", "/dev", "/dev/shm", "/sys", "/home"])
 def test_folders_of_the_system_are_refused(home: Home, path: str) -> None:
     with pytest.raises((BadRequest, NotFound)) as caught:
@@ -610,6 +633,7 @@ async def test_a_job_that_was_killed_is_pending_and_cleared_after_days(home: Hom
     assert history(home) == []
 
 
+@pytest.mark.parametrize("layers", ["overlay"], indirect=True)
 async def test_a_folder_that_holds_allods_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user = tmp_path / "user"
     (user / ".ssh").mkdir(parents=True)
@@ -662,6 +686,7 @@ async def test_two_writers_wait_for_each_other(home: Home, folder: Path) -> None
         workspace.discard()
 
 
+@pytest.mark.parametrize("layers", ["overlay"], indirect=True)
 async def test_layers_go_where_an_overlay_works(home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs_folder = home.folder("jobs")
     real = places.complaint
@@ -682,6 +707,7 @@ async def test_layers_go_where_an_overlay_works(home: Home, folder: Path, monkey
     assert "local disk" in caught.value.remedy
 
 
+@pytest.mark.parametrize("layers", ["overlay"], indirect=True)
 def test_a_place_is_tried_for_real(home: Home, tmp_path: Path) -> None:
     assert places.complaint(home, tmp_path) == ""
     assert list(home.folder("overlay", "cache").iterdir())

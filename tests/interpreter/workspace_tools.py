@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+import msgspec
+
 from allod.interpreter.kernels import Kernel
 from allod.interpreter.kernels.outputs import Failure, Result, Stream
 from allod.interpreter.sandbox import Limits, Sandbox, environment
@@ -18,6 +20,9 @@ async def shell(workspace: Workspace, script: str, *arguments: str) -> str:
     command = ["/bin/sh", "-ec", script, "sh", *arguments]
     async with Reach.opened(workspace) as reach:
         view, env = reach.view(workspace.view), reach.environment(environment())
+        if workspace.job.copied:  # as a sandbox without overlays shows it
+            binds = [(part.upper, str(part.folder)) for part in workspace.parts]
+            view = msgspec.structs.replace(view, folders=(), hidden=(), writable=(*view.writable, *binds))
         process = await Sandbox.find().spawn(view, reach.command(command), env, Limits())
         assert process.bwrap.stdout is not None
         said = (await process.bwrap.stdout.read()).decode(errors="replace")

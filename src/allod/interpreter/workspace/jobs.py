@@ -43,6 +43,7 @@ class Job(Struct, frozen=True):
     began: int  # time.time_ns() when the layers were made
     pid: int
     more: tuple[bytes, ...] = ()  # further folders
+    copied: bool = False  # whether the layers are copies of the folders, as no overlay could be had
 
 
 def jobs_folder(home: Home) -> Path:
@@ -84,7 +85,7 @@ def parts_of(home: Home, path: Path, job: Job) -> list[Part]:
     layers = Path(os.fsdecode(job.layers))
     folders = [Path(os.fsdecode(folder)) for folder in (job.folder, *job.more)]
     return [
-        Part(n, folder, layers, hidden(home, folder), path / (f"seen-{n}" if n else "seen"))
+        Part(n, folder, layers, hidden(home, folder), path / (f"seen-{n}" if n else "seen"), job.copied)
         for n, folder in enumerate(folders)
     ]
 

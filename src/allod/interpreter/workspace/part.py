@@ -4,33 +4,41 @@ A job has one part for its own folder and one for each further folder that was g
 notes conflicts; what is done about all of them together is the workspace's business.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from allod.errors import AllodError
 from allod.interpreter.sandbox import Layer
-from allod.interpreter.workspace import overlay, tree
+from allod.interpreter.workspace import copied, layer, overlay, seen, tree
 from allod.interpreter.workspace.changes import with_blocked, within
+from allod.interpreter.workspace.copied import Copies
 from allod.interpreter.workspace.journal import Op
 from allod.interpreter.workspace.overlay import Difference
 from allod.interpreter.workspace.seen import Seen, note
 
 
 class Part:
-    """``number`` 0 is the job's own folder. ``noted``: the file in which its state at the start is kept."""
+    """``number`` 0 is the job's own folder. ``noted``: the file in which its state at the start is kept; ``copied``:
+    whether its layer is a copy of the folder and no overlay."""
 
-    def __init__(self, number: int, folder: Path, layers: Path, hidden: tuple[Path, ...], noted: Path) -> None:
+    def __init__(
+        self, number: int, folder: Path, layers: Path, hidden: tuple[Path, ...], noted: Path, copied: bool
+    ) -> None:
         self.number = number
         self.folder = folder
         self.hidden = hidden
         self.label = os.fsencode(folder) if number else b""
+        self.copied = copied
         place = layers / "more" / str(number) if number else layers
         self.upper = place / "upper"
         self.work = place / "work"
         self._noted = noted
         self._seen: Seen | None = None
+        self._copies: Copies | None = None
 
     @property
     def layer(self) -> Layer:
@@ -44,29 +52,62 @@ class Part:
             self._seen = msgspec.msgpack.decode(self._noted.read_bytes(), type=Seen)
         return self._seen
 
-    def begin(self, like: "Part | None" = None) -> None:
-        """Makes the layer and notes how the folder is now; or was when the job began that this is a fork of."""
+    @property
+    def copies(self) -> Copies:
+        """What was copied at the start, where the layer is a copy."""
+        if self._copies is None:
+            self._copies = msgspec.msgpack.decode(self._copies_file.read_bytes(), type=Copies)
+        return self._copies
+
+    @property
+    def _copies_file(self) -> Path:
+        return self._noted.with_name(self._noted.name + "-copies")
+
+    def begin(self) -> None:
+        """Makes the layer and notes how the folder is now. Raises DiskFull where the layer is a copy, too large."""
+        self._make()
+        self.note(note(self.folder, self.hidden, seen.MOST if not self.copied else None))
+        if self.copied:
+            self._note_copies(copied.fill(self.folder, self.upper, self.hidden))
+
+    def fork(self, other: "Part") -> None:
+        """Makes the layer of ``other``, a part of a new job over the same folder, like this one is now."""
+        other._make()
+        other.note(Seen(self.seen.nodes, self.seen.whole, dict(self.seen.left)))
+        with tree.opened(self.upper) as source, tree.opened(other.upper) as target:
+            layer.copy(source, target)
+            if self.copied:
+                other._note_copies(copied.forked(source, target, self.copies))
+
+    def _make(self) -> None:
         for each in (self.upper, self.work):
             each.mkdir(parents=True, mode=0o700)
         self.upper.chmod(self.folder.stat().st_mode & 0o777)  # the folder's own mode, as seen inside
-        if like is None:
-            self.note(note(self.folder, self.hidden))
-        else:
-            self.note(Seen(like.seen.nodes, like.seen.whole, dict(like.seen.left)))
 
     def note(self, seen: Seen) -> None:
         """Keeps the state at the start."""
         self._seen = seen
         self._noted.write_bytes(msgspec.msgpack.encode(seen))
 
+    def _note_copies(self, copies: Copies) -> None:
+        self._copies = copies
+        self._copies_file.write_bytes(msgspec.msgpack.encode(copies))
+
     def touched(self) -> bool:
-        """Whether there may be differences; told without looking at all of them."""
-        return any(self.upper.glob("*"))
+        """Whether there may be differences; told without looking at all of them where that is possible."""
+        if not self.copied:
+            return any(self.upper.glob("*"))
+        with contextlib.suppress(OSError, AllodError):
+            return bool(self.differences())
+        return False
 
     def differences(self) -> list[Difference]:
         """Every path that is not as it is in the folder, folders included."""
         secret = [os.fsencode(path.relative_to(self.folder)) for path in self.hidden]
-        found = overlay.differences(self.folder, self.upper)
+        if self.copied:
+            found = copied.differences(self.folder, self.upper, self.copies)
+        else:
+            found = overlay.differences(self.folder, self.upper)
         kept = with_blocked([d for d in found if not any(within(d.path, s) for s in secret)])
         return [msgspec.structs.replace(d, folder=self.label) for d in kept] if self.label else kept
 
@@ -95,3 +136,6 @@ class Part:
         left.update((op.path, None) for op in mine)
         left.update((op.path, op.after) for op in mine if op.after is not None)
         self.note(self.seen)
+        if self.copied:
+            self.copies.update((op.path, None) for op in mine)
+            self._note_copies(self.copies)

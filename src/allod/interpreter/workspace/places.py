@@ -22,15 +22,16 @@ from allod.interpreter.workspace.folders import elsewhere
 TRIAL = "rm a && rm -r d && mkdir d && test ! -e d/x && echo new > b && mv b c && test ! -e a"
 
 
-def layers_for(home: Home, folders: Sequence[Path], name: str) -> Path:
-    """A new, empty place for the layers of the job ``name`` over ``folders``; not made yet.
+def layers_for(home: Home, folders: Sequence[Path], name: str, *, overlays: bool = True) -> Path:
+    """A new, empty place for the layers of the job ``name`` over ``folders``; not made yet. Without overlays any
+    disk will do.
 
     Raises:
         SandboxFailed: there is none; the message has bubblewrap's own words.
     """
     said = ""
     for place in candidates(home, folders):
-        said = complaint(home, place)
+        said = complaint(home, place) if overlays else ""
         if not said:
             return place / name / "layers" if place.name == "jobs" else place / name
     raise SandboxFailed(f"no disk here can hold the layers of a job: {said or 'none can be written'}", remedy(said))

@@ -20,7 +20,7 @@ class Seen(Struct, frozen=True):
     left: dict[bytes, Node | None] = {}  # how the job itself left what it applied
 
 
-def note(folder: Path, hidden: tuple[Path, ...]) -> Seen:
+def note(folder: Path, hidden: tuple[Path, ...], most: int | None) -> Seen:
     """How the folder's files are now: breadth first, so that what is left out of a huge tree lies deep."""
     nodes: dict[bytes, Node] = {}
     skip = {os.fsencode(path) for path in hidden}
@@ -32,7 +32,7 @@ def note(folder: Path, hidden: tuple[Path, ...]) -> Seen:
         for prefix in level:
             with contextlib.suppress(OSError), os.scandir(os.path.join(root, prefix)) as entries:
                 for entry in entries:
-                    if len(nodes) >= MOST:
+                    if most is not None and len(nodes) >= most:
                         return Seen(nodes, False)
                     with contextlib.suppress(OSError):
                         st = entry.stat(follow_symlinks=False)

@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -161,21 +161,46 @@ def same_bytes(one: int, other: int) -> bool:
 
 
 def copy_bytes(source: int, target: int) -> None:
-    """Copies a whole open file into an empty one: shared blocks, else within the kernel, else by hand."""
+    """Copies a whole open file into an empty one: shared blocks, else within the kernel, else by hand.
+
+    Holes stay holes, as a file of a few bytes may have the size of a disk.
+    """
     with contextlib.suppress(OSError):
         fcntl.ioctl(target, FICLONE, source)
         return
+    for start, end in extents(source):
+        copy_range(source, target, start, end)
+    os.ftruncate(target, os.fstat(source).st_size)
+
+
+def extents(fd: int) -> Iterator[tuple[int, int]]:
+    """Where a file holds data."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole from there on
+                return
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            yield end, os.fstat(fd).st_size  # a filesystem that does not tell
+            return
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def copy_range(source: int, target: int, start: int, end: int) -> None:
+    """Copies some bytes to the same place of another file, as far as there still are so many."""
     try:
-        while os.copy_file_range(source, target, 1 << 30):
-            pass
+        while start < end and (done := os.copy_file_range(source, target, end - start, start, start)):
+            start += done
         return
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
-    while data := os.read(source, CHUNK):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(target, view) :]
+    while start < end and (data := os.pread(source, min(CHUNK, end - start), start)):
+        start += os.pwrite(target, data, start)
 
 
 def remove_tree(path: Path) -> None:

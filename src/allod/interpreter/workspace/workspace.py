@@ -12,6 +12,7 @@ workspace owns the layers, knows how the folder was at the start, and refuses to
 """
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Generator, Sequence
@@ -21,10 +22,10 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from allod.errors import Conflict, ReadOnly
+from allod.errors import Conflict, DiskFull, ReadOnly
 from allod.home import Home
-from allod.interpreter.sandbox import Layer, View
-from allod.interpreter.workspace import fonts, jobs, overlay, packages, places, transaction, tree
+from allod.interpreter.sandbox import Layer, Sandbox, View
+from allod.interpreter.workspace import fonts, jobs, layer, packages, places, transaction, tree
 from allod.interpreter.workspace.changes import Applied, Change, change, choose, listed
 from allod.interpreter.workspace.folders import checked, hidden
 from allod.interpreter.workspace.grants import NOTHING, Grants
@@ -70,7 +71,8 @@ class Workspace:
         path = jobs.jobs_folder(home) / name
         if grants.packages:
             packages.index_hosts(home)  # an index that code cannot use is told now, not in the middle of the job
-        layers = places.layers_for(home, (folder, *grants.folders), name)
+        copied = like.job.copied if like else not Sandbox.find().overlays
+        layers = places.layers_for(home, (folder, *grants.folders), name, overlays=not copied)
         job = Job(
             name,
             os.fsencode(folder),
@@ -79,39 +81,52 @@ class Workspace:
             like.job.began if like else time.time_ns(),
             os.getpid(),
             tuple(os.fsencode(more) for more in grants.folders),
+            copied,
         )
         try:
             path.mkdir(mode=0o700)
             workspace = cls(home, path, job, jobs.lock(path), grants)
-            for part in ("home", "tmp"):
-                (layers / part).mkdir(parents=True, mode=0o700)
-            for shown in workspace._shown():
-                shown.upper.mkdir(parents=True, mode=0o700)
-                shown.upper.chmod(shown.folder.stat().st_mode & 0o777)
-                shown.work.mkdir(mode=0o700)
-            for n, part in enumerate(workspace.parts):
-                part.begin(like.parts[n] if like else None)
-            workspace.output.mkdir()
+            try:
+                workspace._fill(like)
+            except BaseException:
+                workspace.close()
+                tree.remove_tree(layers)
+                tree.remove_tree(path)
+                raise
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(f"no space left on the disk of {layers}", "Free some space and try again.") from error
             raise ReadOnly(
                 f"cannot make {error.filename}: {error.strerror}", "Check the disk's permissions."
             ) from error
-        fonts.give(home, layers / "home")
-        if grants.packages and like is None:
-            packages.prepare(layers / "home")
-        jobs.write(path, job)
         return workspace
+
+    def _fill(self, like: "Workspace | None") -> None:
+        """Makes what a new job needs on disk. ``like``: the job that it is a fork of."""
+        home = self.layers / "home"
+        for part in (home, self.layers / "tmp"):
+            part.mkdir(parents=True, mode=0o700)
+        for shown in () if self.job.copied else self._shown():
+            shown.upper.mkdir(parents=True, mode=0o700)
+            shown.upper.chmod(shown.folder.stat().st_mode & 0o777)
+            shown.work.mkdir(mode=0o700)
+        for n, part in enumerate(self.parts):
+            if like is None:
+                part.begin()
+            else:
+                like.parts[n].fork(part)
+        self.output.mkdir()
+        fonts.give(self.home, home)
+        if self.grants.packages and like is None:
+            packages.prepare(home)
+        elif self.grants.packages and like is not None:
+            with tree.opened(like.layers / "home") as source, tree.opened(home) as target:
+                layer.copy_named(source, target, os.fsencode(packages.NAME))
+        jobs.write(self.path, self.job)
 
     def fork(self) -> Self:
         """Another job over the same folders that begins with this one's changes so far and goes its own way."""
-        other = type(self)._make(self.home, self.folder, self.grants, self)
-        for mine, theirs in zip(self.parts, other.parts, strict=True):
-            with tree.opened(mine.upper) as source, tree.opened(theirs.upper) as target:
-                copy_layer(source, target)
-        if self.grants.packages:
-            with tree.opened(self.layers / "home") as source, tree.opened(other.layers / "home") as target:
-                copy_named(source, target, os.fsencode(packages.NAME))
-        return other
+        return type(self)._make(self.home, self.folder, self.grants, self)
 
     @property
     def view(self) -> View:
@@ -123,8 +138,9 @@ class Workspace:
             work=own.work,
             home=self.layers / "home",
             tmp=self.layers / "tmp",
-            folders=(*(part.layer for part in more), *self._shown()),
+            folders=(*(part.layer for part in more), *(() if self.job.copied else self._shown())),
             hidden=self._hidden(),
+            readable=tuple((path, str(path)) for path in self.grants.read) if self.job.copied else (),
         )
 
     def _shown(self) -> tuple[Layer, ...]:
@@ -154,7 +170,7 @@ class Workspace:
         """The same for people: files, and folders that nothing else in the list implies."""
         found = self.differences()
         with opened(self.parts) as pairs:
-            return sorted(changes_in(found, pairs), key=lambda c: (c.folder, c.path))
+            return changes_in(found, pairs)
 
     # ── apply ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -233,35 +249,6 @@ def opened(parts: Sequence[Part]) -> Generator[Pairs]:
 
 
 def changes_in(found: list[Difference], pairs: Pairs) -> list[Change]:
-    """Differences of all parts as people read them."""
-    return [change(d, *pair) for label, pair in pairs.items() for d in listed([d for d in found if d.folder == label])]
-
-
-def copy_layer(source: int, target: int, depth: int = 0) -> None:
-    """Copies an upper layer, whiteouts and opaque marks included; shares blocks where the disk can.
-
-    What changes meanwhile is copied as it is found. Deeper than the reader of layers looks, nothing is copied.
-    """
-    for attribute in os.listxattr(source):
-        if attribute in ("user.overlay.opaque", "user.overlay.impure"):
-            os.setxattr(target, attribute, os.getxattr(source, attribute))
-    for name in tree.names(source):
-        copy_named(source, target, name, depth)
-
-
-def copy_named(source: int, target: int, name: bytes, depth: int = 0) -> None:
-    """Copies one thing of a layer, with all below it."""
-    node = tree.node_at(source, name)
-    if node is None:
-        return
-    if node.kind == "folder" and depth < overlay.DEEPEST:
-        os.mkdir(name, 0o700, dir_fd=target)
-        with contextlib.suppress(FileNotFoundError, PermissionError), contextlib.ExitStack() as stack:
-            down, to = (stack.enter_context(tree.opened(name, at)) for at in (source, target))
-            copy_layer(down, to, depth + 1)
-            os.fchmod(to, node.mode)
-    elif node.whiteout:
-        os.mknod(name, 0o600 | 0o020000, 0, dir_fd=target)
-    elif node.kind in ("file", "link"):
-        with contextlib.suppress(FileNotFoundError):
-            transaction.copy(source, name, target, os.fsdecode(name), sync=False)
+    """Differences of all parts as people read them, the job's own folder first."""
+    made = [change(d, *pair) for label, pair in pairs.items() for d in listed([d for d in found if d.folder == label])]
+    return sorted(made, key=lambda c: (c.folder, c.path))
