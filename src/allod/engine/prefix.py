@@ -14,6 +14,7 @@ truth. What goes wrong here is never the answer's trouble: it is computed as eve
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
@@ -30,6 +31,7 @@ from allod.errors import AllodError, EngineFailed
 LEAST = 64  # tokens; fewer are computed sooner than read
 SEAM = 4  # tokens at a prefix's end that may merge with what follows
 MARK = "ALLOD-7d1f0c"  # stands for the next message's text
+REST = 600.0  # seconds after a failure to save
 KNOWN = 32  # prefixes whose tokens are remembered
 KEEP_KEY = b'"%s"' % KEEP.encode()  # a quote within a JSON text is escaped, so this is a key, or a whole text
 CHAT = ("/v1/chat/completions",)
@@ -62,7 +64,7 @@ class Scale(Struct):
     scale: float
 
 
-class Child(Protocol):
+class Process(Protocol):
     """What is asked of the model's process."""
 
     async def ask(self, path: str, body: Any, kind: type[T], method: str = "POST") -> T:
@@ -81,14 +83,14 @@ class Child(Protocol):
 class Prefixes:
     """The prefixes of one loaded model. ``key`` makes the key for tokens (their hash) and adapters' scales."""
 
-    def __init__(self, snapshots: Snapshots, child: Child, key: Callable[[str, Mapping[int, float]], Key]) -> None:
+    def __init__(self, snapshots: Snapshots, child: Process, key: Callable[[str, Mapping[int, float]], Key]) -> None:
         self._snapshots = snapshots
         self._child = child
         self._key = key
         self._tokens: OrderedDict[bytes, list[int]] = OrderedDict()
         self._locks: dict[Key, asyncio.Lock] = {}
         self._work: set[asyncio.Task[None]] = set()
-        self._refused = False  # the last attempt to save failed; no more are made
+        self._resting = 0.0  # until then nothing is saved, as it did not work
 
     async def ready(self, slot: int, body: Mapping[str, Any], keep: int) -> bool:
         """Has a slot hold the prefix of a request, read from disk or else computed and saved; whether it does."""
@@ -103,7 +105,7 @@ class Prefixes:
             try:
                 if await self._restore(slot, key, tokens, body.get("lora")):
                     return True
-                if self._refused or not await asyncio.to_thread(self._snapshots.room):
+                if time.monotonic() < self._resting or not await asyncio.to_thread(self._snapshots.room):
                     return False
                 await self._child.compute(slot, tokens, body.get("lora"))
                 if (name := await self._saved(slot, len(tokens))) is not None:
@@ -198,14 +200,13 @@ class Prefixes:
         task.add_done_callback(self._work.discard)
 
     def _complain(self, reason: str) -> None:
-        """Says so once; nothing is saved any more by this process."""
+        """Says so; nothing is saved for a while."""
         import logging  # here: seldom needed
 
-        if not self._refused:
-            logging.getLogger("allod.engine").warning(
-                "the beginning of the prompt is not kept in %s: %s", self._snapshots.folder, reason
-            )
-        self._refused = True
+        logging.getLogger("allod.engine").warning(
+            "the beginning of the prompt is not kept in %s: %s", self._snapshots.folder, reason
+        )
+        self._resting = time.monotonic() + REST
 
 
 def nothing() -> None:
