@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from allod.errors import NotFound
-from allod.interpreter.workspace import diffs, tree
+from allod.interpreter.workspace import diffs, tree, wary
 from allod.interpreter.workspace.overlay import Difference, printable
+from allod.interpreter.workspace.previews import Previews
 
 
 class Change(Struct, frozen=True):
@@ -117,7 +118,7 @@ def choose(found: list[Difference], paths: Sequence[str]) -> list[Difference]:
     return [d for d in found if (d.folder, d.path) in wanted]
 
 
-def change(d: Difference, folder: int, upper: int) -> Change:
+def change(d: Difference, folder: int, upper: int, previews: Previews) -> Change:
     """A difference as people read it."""
     path = printable(d.path)
     kind = "created" if d.before is None else "deleted" if d.after is None else "changed"
@@ -127,6 +128,8 @@ def change(d: Difference, folder: int, upper: int) -> Change:
         notes.append(f"mode {d.before.mode:o} → {d.after.mode:o}")
     if d.after is not None and d.after.kind == "link" and not d.refused:
         notes.append(f"link to {printable(d.after.target)}")
+    if not d.refused and (reason := wary.why(d)):
+        notes.append(reason)
     where = printable(d.folder)
     if is_folder(d):
         return Change(path + "/", kind, before, after, note="; ".join(notes), refused=bool(d.refused), folder=where)
@@ -137,4 +140,14 @@ def change(d: Difference, folder: int, upper: int) -> Change:
             with contextlib.suppress(OSError):
                 data = tree.head(at, d.path, diffs.LARGEST + 1)
         texts.append(data)
-    return Change(path, kind, before, after, diffs.unified(path, *texts), "; ".join(notes), bool(d.refused), where)
+    return Change(
+        path,
+        kind,
+        before,
+        after,
+        diffs.unified(path, *texts),
+        "; ".join(notes),
+        bool(d.refused),
+        where,
+        previews.of(d, folder, upper),
+    )

@@ -33,6 +33,7 @@ from allod.interpreter.workspace.jobs import Job
 from allod.interpreter.workspace.journal import Op
 from allod.interpreter.workspace.overlay import Difference
 from allod.interpreter.workspace.part import Part
+from allod.interpreter.workspace.previews import Previews
 
 Pairs = dict[bytes, tuple[int, int]]  # of each part, by its label: the open folder and the open upper layer
 
@@ -250,5 +251,10 @@ def opened(parts: Sequence[Part]) -> Generator[Pairs]:
 
 def changes_in(found: list[Difference], pairs: Pairs) -> list[Change]:
     """Differences of all parts as people read them, the job's own folder first."""
-    made = [change(d, *pair) for label, pair in pairs.items() for d in listed([d for d in found if d.folder == label])]
+    previews = Previews()
+    made = [
+        change(d, folder, upper, previews)
+        for label, (folder, upper) in pairs.items()
+        for d in listed([d for d in found if d.folder == label])
+    ]
     return sorted(made, key=lambda c: (c.folder, c.path))
