@@ -39,6 +39,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def model(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
     running: list[ScriptedServer] = []
+    # One attempt, so that the script says all that is asked for.
+    (home.config / "profiles").mkdir(parents=True)
+    (home.config / "profiles" / "default.toml").write_text("[bounds]\nattempts = 1\nagree = 1\n")
 
     def script(*replies: str) -> ScriptedServer:
         server = ScriptedServer(list(replies))

@@ -18,6 +18,8 @@ from allod.cli import completion, failures
 # Command → the module of allod.cli whose register(app) adds it, in the order that help shows.
 MODULES = {
     "do": "do",
+    "profiles": "profiles",
+    "conversations": "conversations",
     "changes": "undo",
     "undo": "undo",
     "run": "run",
@@ -125,6 +127,11 @@ def modules_for(words: Sequence[str]) -> list[str]:
 
 
 def think_as_true(words: list[str]) -> list[str]:
-    """A bare ``--think`` as ``--think=true``: Typer has no options with an optional value, and Ollama's is one."""
+    """A bare ``--think`` as ``--think=true`` and a bare ``--resume`` as ``--resume=``: Typer has no options with an
+    optional value. What follows ``--resume`` is its value, unless it is an option."""
     end = words.index("--") if "--" in words else len(words)
-    return [f"{word}=true" if word == "--think" and i < end else word for i, word in enumerate(words)]
+    bare = {"--think": "--think=true"}
+    for i, word in enumerate(words[:end]):
+        if word in ("--resume", "-r") and words[:1] == ["do"] and (i + 1 == end or words[i + 1].startswith("-")):
+            bare[word] = "--resume="
+    return [bare.get(word, word) if i < end else word for i, word in enumerate(words)]

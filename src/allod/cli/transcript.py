@@ -9,7 +9,9 @@ program gets one JSON object a line: the events of `allod.interpreter.events`, p
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allod.cli.output import note, size
@@ -23,14 +25,20 @@ if TYPE_CHECKING:
 RED, GREEN, YELLOW, BOLD = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[1m"
 OUTPUT_LINES = 40  # of one block's output
 DIFF_LINES = 30  # of all diffs together
+PREVIEW_LINES = 8  # of one file's preview
 FILES = 50  # of the list of changes
 COLOURS = {"created": GREEN, "changed": YELLOW, "deleted": RED}
 
 
 class Transcript:
-    """On the terminal, or as plain text where stdout is none."""
+    """On the terminal, or as plain text where stdout is none.
 
-    def __init__(self) -> None:
+    ``figure`` keeps a picture that code showed, and says where. ``verbose``: nothing is cut, and tokens are told.
+    """
+
+    def __init__(self, figure: Callable[[bytes], Path] | None = None) -> None:
+        self.figure = figure
+        self.verbose = False
         self.live = sys.stdout.isatty()
         width = os.get_terminal_size(sys.stdout.fileno()).columns if self.live else 0
         self.wrapper = Wrapper(width)
@@ -56,8 +64,8 @@ class Transcript:
                 self.code(text)
             case e.Code(code, _, author):
                 self.block(code, author)
-            case e.Output(text, kind):
-                self.output("[a figure]\n" if kind == "picture" else text)
+            case e.Output(text, kind, png):
+                self.output(self.picture(png) if kind == "picture" else text)
             case e.Error(_, _, output):
                 self.end_output()
                 self.write(self.paint(self.safe(output).rstrip() + "\n", RED))
@@ -73,9 +81,19 @@ class Transcript:
                 self.end_output()
                 words = f"{event.blocks} block{'s'[: event.blocks != 1]}, {event.seconds:.0f} s"
                 tries = f", {event.attempts} attempts" if event.attempts > 1 else ""
-                note(self.paint(f"· {words}{tries}", GREY))
+                tokens = f", {event.prompt_tokens} tokens read, {event.output_tokens} written" if self.verbose else ""
+                note(self.paint(f"· {words}{tries}{tokens}", GREY))
             case _:
                 self.fresh_line()
+
+    def task(self, text: str) -> None:
+        """A job, where a conversation is shown that was held before."""
+        self.fresh_line()
+        lines = self.safe(text).splitlines() or [""]
+        self.write(
+            "\n"
+            + "".join(self.paint(f"{'>>>' if not n else '...'} {line}", BOLD) + "\n" for n, line in enumerate(lines))
+        )
 
     # ── pieces ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,16 +116,25 @@ class Transcript:
         """What code printed: the first lines, and how many more there were."""
         for line in self.safe(text).splitlines(keepends=True):
             self.lines += self.last == "\n"
-            if self.lines > OUTPUT_LINES:
+            if self.lines > OUTPUT_LINES and not self.verbose:
                 self.left_out += line.endswith("\n")
                 continue
             self.write(f"{'  ' if self.last == chr(10) else ''}{line}")
+
+    def picture(self, png: bytes) -> str:
+        """What stands for a figure: where it can be looked at."""
+        if self.figure is None or not png:
+            return "[a figure]\n"
+        try:
+            return f"[figure: {self.figure(png)}]\n"
+        except OSError as error:
+            return f"[a figure, which could not be kept: {error.strerror}]\n"
 
     def end_output(self) -> None:
         """Says what was left out, and begins a line."""
         if self.left_out:
             self.fresh_line()
-            note(self.paint(f"  … {self.left_out} more lines (`--output json` has them all)", GREY))
+            note(self.paint(f"  … {self.left_out} more lines (all of them: %verbose, or `--output json`)", GREY))
         self.lines = self.left_out = 0
         self.fresh_line()
 
@@ -116,16 +143,32 @@ class Transcript:
         self.write("\n" + self.paint("Changes", BOLD) + "\n")
         left = DIFF_LINES
         for change in changes[:FILES]:
-            self.write(f"  {self.paint(f'{change.kind:<8}', COLOURS[change.kind])} {line_of(change)}\n")
-            diff = self.safe(change.diff).splitlines()[2:] if change.kind == "changed" else []
-            for line in diff[: max(left, 0)]:
-                colour = GREEN if line.startswith("+") else RED if line.startswith("-") else GREY
-                self.write(f"           {self.paint(line, colour)}\n")
-            if len(diff) > max(left, 0):
-                self.write(self.paint(f"           … {len(diff) - max(left, 0)} more lines\n", GREY))
-            left -= len(diff)
+            self.write(f"  {self.paint(f'{change.kind:<8}', COLOURS[change.kind])} {self.safe(line_of(change))}\n")
+            diff = change.diff.splitlines()[2:] if change.kind == "changed" else []
+            preview = change.preview.splitlines()
+            self.lines_of(diff, left)
+            left = max(left - len(diff), 0)
+            if not diff and change.kind != "deleted":
+                self.lines_of(preview, PREVIEW_LINES)
         if len(changes) > FILES:
             self.write(f"  and {len(changes) - FILES} more\n")
+
+    def diffs(self, changes: "Sequence[Change]") -> None:
+        """All diffs, whole."""
+        for change in changes:
+            if change.diff:
+                self.write(f"{self.paint(self.safe(change.place), BOLD)}\n")
+                lines = change.diff.splitlines()
+                self.lines_of(lines[2:], len(lines))
+
+    def lines_of(self, lines: Sequence[str], most: int) -> None:
+        """Lines of a diff or a preview, below a file."""
+        shown = lines if self.verbose else lines[:most]
+        for line in shown:
+            colour = GREEN if line.startswith("+") else RED if line.startswith("-") else GREY
+            self.write(f"           {self.paint(self.safe(line), colour)}\n")
+        if left_out := len(lines) - len(shown):
+            self.write(self.paint(f"           … {left_out} more lines\n", GREY))
 
     def applied(self, folder: str, paths: tuple[str, ...]) -> None:
         """Where the files are now."""
@@ -180,6 +223,10 @@ class JsonLines:
 
     def __init__(self) -> None:
         self.prose: list[str] = []
+        self.verbose = False
+
+    def diffs(self, changes: "Sequence[Change]") -> None:
+        """They are in the event of the changes."""
 
     def show(self, event: "Event") -> None:
         """Prints one event."""
@@ -203,4 +250,4 @@ def line_of(change: "Change") -> str:
     if change.kind == "changed" and change.before is not None and change.after is not None:
         sizes = f"{size(change.before)} → {size(change.after)}"
     why = f"will not be applied: {change.note}" if change.refused else change.note
-    return "   ".join(filter(None, (change.path, sizes, why)))
+    return "   ".join(filter(None, (change.place, sizes, why)))

@@ -4,6 +4,7 @@ It owns its rows and nothing else. Who does the jobs tells it what happened; who
 """
 
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -241,6 +242,11 @@ class Conversation:
         self.head = turn
         self._take_up(line_to(turns, turn))
 
+    @property
+    def figures(self) -> Path:
+        """The folder of the figures that code showed without saving them."""
+        return self.home.data / "figures" / self.id
+
     def rename(self, title: str) -> None:
         """Gives it another title. Raises BadRequest for an empty one."""
         if not titled(title):
@@ -258,6 +264,7 @@ class Conversation:
             db.execute("DELETE FROM message WHERE conversation = ?", (self.id,))
             db.execute("DELETE FROM turn WHERE conversation = ?", (self.id,))
             db.execute("DELETE FROM conversation WHERE id = ?", (self.id,))
+        shutil.rmtree(self.figures, ignore_errors=True)
 
 
 def titled(text: str) -> str:

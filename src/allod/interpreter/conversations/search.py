@@ -14,8 +14,7 @@ from msgspec import Struct
 
 from allod.home import Home
 from allod.interpreter.conversations.database import reading, writing
-from allod.interpreter.conversations.turns import words_of
-from allod.interpreter.events import decode
+from allod.interpreter.conversations.turns import read, words_of
 
 LONGEST = 20_000  # characters of one event that are searched
 AROUND = 40  # characters on each side of what was found
@@ -78,7 +77,7 @@ def index(db: sqlite3.Connection) -> bool:
         return False
     db.executemany(
         "INSERT INTO words(rowid, text, conversation) VALUES (?,?,?)",
-        [(row["id"], words_of(decode(row["body"]))[:LONGEST], row["conversation"]) for row in new],
+        [(row["id"], words_of(read(row["body"]))[:LONGEST], row["conversation"]) for row in new],
     )
     return True
 
@@ -114,7 +113,7 @@ def texts_of(db: sqlite3.Connection, conversation: str, title: str) -> list[str]
     """Everything that is searched in a conversation."""
     tasks = db.execute("SELECT task FROM turn WHERE conversation = ? ORDER BY id", (conversation,))
     bodies = db.execute("SELECT body FROM event WHERE conversation = ? ORDER BY id", (conversation,))
-    return [title, *(row[0] for row in tasks), *(words_of(decode(row[0]))[:LONGEST] for row in bodies)]
+    return [title, *(row[0] for row in tasks), *(words_of(read(row[0]))[:LONGEST] for row in bodies)]
 
 
 def occurs(term: str, text: str) -> re.Match[str] | None:

@@ -58,7 +58,8 @@ def tree(db: sqlite3.Connection, conversation: str, *, events: bool = True) -> d
     some = "" if events else " AND NOT EXISTS (SELECT 1 FROM message m WHERE m.turn = event.turn)"
     rows = db.execute(f"SELECT turn, body FROM event WHERE conversation = ?{some} ORDER BY id", (conversation,))
     for turn, body in rows:
-        happened.setdefault(turn, []).append(decode(body))
+        if (event := read(body)) is not None:
+            happened.setdefault(turn, []).append(event)
     turns: dict[int, Turn] = {}
     for row in db.execute("SELECT * FROM turn WHERE conversation = ? ORDER BY id", (conversation,)):
         turns[row["id"]] = Turn(
@@ -75,6 +76,14 @@ def tree(db: sqlite3.Connection, conversation: str, *, events: bool = True) -> d
     return turns
 
 
+def read(body: str) -> Event | None:
+    """A kept event; None for one that another version of allod wrote and this one does not know."""
+    try:
+        return decode(body)
+    except msgspec.MsgspecError:
+        return None
+
+
 def line_to(turns: dict[int, Turn], head: int | None) -> list[Turn]:
     """The turns from the first one to ``head``."""
     line: list[Turn] = []
@@ -84,7 +93,7 @@ def line_to(turns: dict[int, Turn], head: int | None) -> list[Turn]:
     return line[::-1]
 
 
-def words_of(event: Event) -> str:
+def words_of(event: Event | None) -> str:
     """What of an event a person may search for."""
     match event:
         case Prose(text) | Answer(text) | CodeText(text):

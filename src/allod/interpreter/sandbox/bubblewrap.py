@@ -147,6 +147,8 @@ class Process:
 class Sandbox:
     """bubblewrap as found on this machine."""
 
+    name = "bubblewrap"
+    confines = True  # else whoever starts a job asks before every block
     overlays = True  # else the workspace gives copies of the folders in the place of their upper layers
 
     def __init__(self, bwrap: Path) -> None:
