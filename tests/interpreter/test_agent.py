@@ -103,7 +103,9 @@ class Job:
 
 
 def bounded(profile: Profile, **changes: Any) -> Profile:
-    return msgspec.structs.replace(profile, bounds=msgspec.structs.replace(profile.bounds, **{"attempts": 1} | changes))
+    return msgspec.structs.replace(
+        profile, bounds=msgspec.structs.replace(profile.bounds, **{"attempts": 1, "agree": 1} | changes)
+    )
 
 
 TOTALS = block(
@@ -195,7 +197,7 @@ async def test_giving_up_is_said(home: Home, folder: Path) -> None:
     async with Job(home, folder, [block("1/0"), block("1/0")] * 2, bounds={"attempts": 2}) as job:
         seen = await job.do("Divide")
         end = the(Ended, seen)
-        assert end.status == "failed"
+        assert end.status == "gave_up"
         assert "ZeroDivisionError" in end.reason
         assert not every(Answer, seen)
 
@@ -450,10 +452,10 @@ async def test_a_runner_that_dies_is_an_error_of_the_caller(home: Home, folder: 
 
 async def test_empty_and_endless_answers_come_to_an_end(home: Home, folder: Path) -> None:
     async with Job(home, folder, [""] * 3 + [" \n"] * 50, bounds={"attempts": 3}) as job:
-        assert the(Ended, await job.do("Total sales.csv")).status == "failed"
+        assert the(Ended, await job.do("Total sales.csv")).status == "gave_up"
     cut = [ChatChunk(text="and so on"), ChatChunk(finish="length")]
     async with Job(home, folder, [cut] * 60) as job:
-        assert the(Ended, await job.do("Total sales.csv")).status in ("failed", "limit")
+        assert the(Ended, await job.do("Total sales.csv")).status == "gave_up"
 
 
 async def test_a_task_longer_than_the_context_is_refused(home: Home, folder: Path) -> None:
@@ -480,7 +482,7 @@ def test_events_go_to_json_and_back() -> None:
         Started("do", "m", "/f", "id"),
         Output("", "picture", b"\x89PNG"),
         Error("E", "m", "E: m"),
-        Ended("limit", "why"),
+        Ended("gave_up", "why"),
         Usage(1, 2, 3, 4, 0.5),
     ]
     for event in samples:

@@ -5,11 +5,11 @@
             ...
         agent.workspace.changes()        # the user's folder is as it was until the caller applies them
 
-A small model seldom repairs what it wrote, and what it is sure of is often wrong. So an attempt that fails is not mended
-for ever but left, another begins from the clean prompt in a fork of the workspace, a little less sure of itself, and one
-that ran through is believed when a second came to the same (``attempts`` judges). Those that only confirm are made out
-of sight. What was not chosen is dropped with all that it did. The agent owns the workspace that holds the work so far
-and the session over it; state persists from one ``run`` to the next. Runs on asyncio.
+A small model seldom repairs what it wrote, and what it is sure of is often wrong. So an attempt that fails is not
+mended for ever but left, another begins from the clean prompt in a fork of the workspace, a little less sure of
+itself, and one that ran through is believed when a second came to the same (``attempts`` judges). Those that only
+confirm are made out of sight. What was not chosen is dropped with all that it did. The agent owns the workspace that
+holds the work so far and the session over it; state persists from one ``run`` to the next. Runs on asyncio.
 """
 
 import asyncio
@@ -134,7 +134,7 @@ class Agent:
                 yield event
 
     def _told(self, winner: int, outcomes: list[Outcome], hidden: dict[int, list[Event]]) -> list[Event]:
-        """What is said in the end of attempts: the one that was chosen, where it was out of sight, and the others' record."""
+        """What is said once all were made: the one that is taken, where it was out of sight; a record of the others."""
         told: list[Event] = []
         if winner in hidden:
             told.append(Notice(f"attempt {winner + 1} of {len(outcomes)} is taken instead: another came to the same"))

@@ -5,16 +5,19 @@ or of what becomes of its workspace: ``agent`` decides that by its ``outcome``.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import Literal
 
 from msgspec import Struct, field
 
 from allod.chat import Message, Options
 from allod.engine.runner import Runner
 from allod.interpreter import checks, prompt
+from allod.interpreter.attempts import Work
 from allod.interpreter.blocks import Block
-from allod.interpreter.events import Answer, Code, Error, Event, Notice, Output, Prose, Status
+from allod.interpreter.events import Answer, Code, Error, Event, Notice, Output, Prose
 from allod.interpreter.kernels.outputs import Failure, InputRequest, Picture, Result, Stream
 from allod.interpreter.kernels.outputs import Notice as KernelNotice
 from allod.interpreter.kernels.outputs import Output as KernelOutput
@@ -41,6 +44,9 @@ class Means(Struct):
     ask: Callable[[str, bool], Awaitable[str]] | None = None  # answers input(): its prompt, whether it is a password
 
 
+Status = Literal["done", "failed", "limit", "question", "declined", "stopped"]
+
+
 class Outcome(Struct):
     """How an attempt went."""
 
@@ -50,6 +56,7 @@ class Outcome(Struct):
     messages: list[Message] = field(default_factory=list[Message])  # what was said after the job
     codes: list[str] = field(default_factory=list[str])  # blocks that ran without an error
     crashed: bool = True  # the last block failed, or none ran
+    work: Work = field(default_factory=Work)
     prompt_tokens: int = 0
     output_tokens: int = 0
     blocks: int = 0
@@ -72,6 +79,8 @@ class Attempt:
         self._problems: list[str] = []  # of the last block
         self._turns = 0  # answers of the model
         self._opening = ""  # what the model's next answer begins with
+        self._asked = ""  # what the model asked the user instead of working
+        self._printed = ""  # by the last block that ran
 
     async def run(self) -> AsyncGenerator[Event]:
         """Everything that happens, to the end."""
@@ -94,6 +103,9 @@ class Attempt:
         return bool(self.outcome.reason) or self.outcome.status != "failed"
 
     def _end(self, status: Status, reason: str = "") -> None:
+        if status in ("failed", "limit") and self._asked:  # it said at once what it lacks
+            status = "question"
+            self._problems, reason = [], self._asked
         self.outcome.status = status
         self.outcome.reason = "" if status == "done" else " ".join(self._problems) or reason
 
@@ -139,14 +151,16 @@ class Attempt:
         elif turn.cut:
             self._say(prompt.CUT)
         elif not self.outcome.blocks and self._turns == 1 and checks.needs_code(self.task, self.session.names):
+            self._asked = question_in(turn.said)
             self._say(prompt.CODE_FIRST)
             self._opening = prompt.FENCE
         else:
             yield Answer(turn.said.strip())
-            self._finish()
+            self._finish(turn.said.strip())
 
-    def _finish(self) -> None:
+    def _finish(self, said: str) -> None:
         """The model said its last word."""
+        self.outcome.work = Work(self.session.work, said, self._printed)
         if not self.outcome.blocks:
             self.outcome.crashed = checks.needs_code(self.task, self.session.names)
             self._end("failed" if self.outcome.crashed else "done", "the model wrote no code")
@@ -185,6 +199,7 @@ class Attempt:
             self.messages.append(Message("assistant", self.session.summary))
             yield Prose(self.session.summary)
             yield Answer(self.session.summary)
+            self.outcome.work = Work(self.session.work, self.session.summary, printed.text)
             self._end("done")
 
     def _is_done(self) -> bool:
@@ -216,6 +231,7 @@ class Attempt:
             ask = prompt.mend(self.task)
         else:
             self.outcome.codes.append(code)
+            self._printed = printed.text
             self._problems = checks.problems(self.task, self.session.names, results, printed.text)
             if self._problems:
                 self.outcome.lesson = " ".join(self._problems)
@@ -224,6 +240,12 @@ class Attempt:
             self._failing.add(code.strip())
         self.outcome.crashed = failure is not None
         self._say(prompt.outcome(printed.text, written, ask, self.means.profile.prompt, error))
+
+
+def question_in(said: str) -> str:
+    """The question that a text ends with; empty where there is none."""
+    text = said.strip()
+    return re.split(r"(?<=[.!?:])\s+|\n", text)[-1] if text.endswith("?") else ""
 
 
 class Printed:

@@ -58,6 +58,7 @@ class Result(Struct, frozen=True):
     order: dict[str, str] = field(default_factory=dict[str, str])
     repeated: int = 0  # lines or rows that were there before
     first: list[str] = field(default_factory=list[str])
+    digest: str = ""  # the same for files that hold the same
 
 
 def problems(task: str, names: set[str], results: list[Result], printed: str) -> list[str]:

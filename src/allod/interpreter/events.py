@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from allod.interpreter.workspace import Change
 
-Status = Literal["done", "failed", "limit", "declined", "stopped"]
+Status = Literal["done", "question", "gave_up", "declined", "stopped"]
 
 
 class Started(Struct, frozen=True, tag="started"):
@@ -107,8 +107,20 @@ class Usage(Struct, frozen=True, tag="usage"):
     seconds: float = 0.0
 
 
+class Tried(Struct, frozen=True, tag="tried"):
+    """An attempt that was not taken: what it ran, and how it ended. Nothing else is left of it."""
+
+    number: int
+    status: str
+    reason: str = ""
+    codes: tuple[str, ...] = ()
+
+
 class Ended(Struct, frozen=True, tag="ended"):
-    """The job is over. ``reason`` is a line for a person where ``status`` is not done."""
+    """The job is over. ``reason`` is a line for a person where ``status`` is not done.
+
+    ``question``: the model asks for something that it needs; ``gave_up``: no attempt came to a result.
+    """
 
     status: Status
     reason: str = ""
@@ -128,6 +140,7 @@ Event = (
     | Changes
     | Applied
     | Usage
+    | Tried
     | Ended
 )
 

@@ -33,6 +33,7 @@ class Session:
         self._running: Kernel | None = None
         self.names: set[str] = set()
         self.summary = ""  # what this turn wrote so far, for a person
+        self.work: dict[str, str] = {}  # the same, to be compared: path → digest of what it holds, empty if it is gone
         self._before: State = {}  # when the turn began
         self._last: State = {}  # after the last block
 
@@ -95,6 +96,7 @@ class Session:
             results = probe.found(await self.hidden(probe.look_at(there)), list[Result]) or [Result(p) for p in there]
         by_path = {result.path: result for result in results}
         self.summary = summed(turn, now, by_path)
+        self.work = {path: by_path[path].digest if path in by_path else "" for path in turn}
         return told(block, now, self._before, by_path), results
 
     async def hidden(self, code: str) -> list[Output]:

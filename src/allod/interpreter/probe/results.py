@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ ROWS = 3  # shown of a table
 @dataclasses.dataclass
 class Result:
     """One file. ``order``: column → how it goes; a column that is not in order is left out. ``repeated``:
-    rows, or lines of a text, that are there a second time.
+    rows, or lines of a text, that are there a second time. ``digest``: the same for files that hold the same, however
+    they are written; of what is neither table nor text, only its kind.
     """
 
     path: str
@@ -27,6 +29,7 @@ class Result:
     order: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
     repeated: int = 0
     first: list[str] = dataclasses.field(default_factory=list[str])
+    digest: str = ""
 
 
 def results(paths: list[str]) -> str:
@@ -35,15 +38,19 @@ def results(paths: list[str]) -> str:
     for path in paths[:MOST]:
         size = Path(path).stat().st_size if Path(path).is_file() else 0
         finding = inspect(path, size)
-        result = Result(path, finding.about or f"{size} bytes")
+        result = Result(path, finding.about or f"{size} bytes", digest=finding.kind)
         with contextlib.suppress(Exception):  # a file that only looks like what it is called
             if finding.kind == "table":
+                whole = hashlib.sha256()
                 for frame in frames(Path(path)):
                     describe(frame, result)
+                    whole.update(plain(frame).encode())
+                result.digest = whole.hexdigest()
             elif finding.kind == "text":
                 lines = [line for line in texts.read(Path(path))[0].splitlines() if line.strip()]
                 result.first = [short(line, 110) for line in lines[:ROWS]]
                 result.repeated = len(lines) - len(set(lines))
+                result.digest = hashlib.sha256("\n".join(" ".join(line.split()) for line in lines).encode()).hexdigest()
         found.append(result)
     return json.dumps([dataclasses.asdict(result) for result in found])
 
@@ -71,6 +78,20 @@ def describe(frame: Any, result: Result) -> None:
     if not result.first:
         rows = frame.head(ROWS).astype(str).to_numpy().tolist()
         result.first = [short(", ".join(row), 120) for row in rows]
+
+
+def plain(frame: Any) -> str:
+    """A table as text in which it does not matter how its numbers, dates, headings and index were written."""
+    kept = frame.drop(columns=[name for name in frame.columns if str(name).startswith("Unnamed: 0")])
+    columns: list[list[str]] = []
+    for name in kept.columns:
+        series = kept[name]
+        if pandas_types().is_numeric_dtype(series) and not pandas_types().is_bool_dtype(series):
+            values = ["" if value != value else f"{float(value):.4g}" for value in series.tolist()]
+        else:
+            values = ["" if value != value else " ".join(str(value).split()) for value in series.tolist()]
+        columns.append([str(name).strip().casefold(), *values])
+    return "\n".join("\t".join(row) for row in zip(*columns, strict=True))
 
 
 def order(series: Any) -> str:

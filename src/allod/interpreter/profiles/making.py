@@ -27,6 +27,7 @@ WORDS = {
     "languages": 'that may be run, such as ["python", "bash"]; none: all that are here',
     "bounds.steps": "blocks of code that an attempt may run",
     "bounds.attempts": "tries from the beginning",
+    "bounds.agree": "attempts that must come to the same before it is believed; 1: the first one is",
     "bounds.patience": "seconds after which no new attempt is begun",
     "bounds.context": "tokens",
     "bounds.brief": "a job for files alone ends when the checks find nothing wrong with them",
