@@ -464,17 +464,29 @@ async def test_a_task_longer_than_the_context_is_refused(home: Home, folder: Pat
             await job.do("word " * 5000)
 
 
-def test_old_turns_are_dropped_and_the_beginning_and_end_stay() -> None:
+async def test_old_turns_are_dropped_and_the_beginning_and_end_stay() -> None:
+    runner = ScriptedRunner([])
     head = [Message("system", "s"), Message("user", "example"), Message("assistant", "code")]
     turns = [m for n in range(50) for m in (Message("user", f"job {n} " * 30), Message("assistant", f"answer {n}"))]
     last = Message("user", "the last job")
-    kept = fitted([*head, *turns, last], len(head), 1000)
+    kept = await fitted(runner, [*head, *turns, last], len(head), 1000)
     assert kept[: len(head)] == head
     assert kept[-1] == last
     assert kept[len(head)].role == "user"
     assert "job 49" in kept[-3].text
-    assert sum(len(m.text) // 3 + 8 for m in kept) <= 1000
-    assert fitted([*head, last], len(head), 1000) == [*head, last]
+    assert 700 < await runner.count_tokens(kept) <= 1000
+    assert await fitted(runner, [*head, last], len(head), 1000) == [*head, last]
+
+
+async def test_long_outputs_of_old_turns_are_cut_before_turns_are_dropped() -> None:
+    runner = ScriptedRunner([])
+    head = [Message("system", "s")]
+    job, code = Message("user", "Job: the task"), Message("assistant", "```python\nx\n```")
+    outputs = [Message("user", f"Output:\n{n} " + "y" * 4000 + "\nend") for n in range(3)]
+    talk = [*head, job, *(m for output in outputs for m in (code, output))]
+    kept = await fitted(runner, talk, 1, 1500)
+    assert len(kept) == len(talk) and kept[1] == job
+    assert [len(m.text) > 1000 for m in kept if m.text.startswith("Output")] == [False, False, True]
 
 
 def test_events_go_to_json_and_back() -> None:

@@ -88,7 +88,8 @@ class Attempt:
         try:
             while not self._over():
                 turn = Turn(self.means.runner, self.means.stop)
-                async with aclosing(turn.run(*self._question(), self._opening)) as inner:
+                messages, options = await self._question()
+                async with aclosing(turn.run(messages, options, self._opening, self.fixed)) as inner:
                     async for event in inner:
                         yield event
                 self._opening = ""
@@ -114,7 +115,7 @@ class Attempt:
 
     # ── the model speaks ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _question(self) -> tuple[list[Message], Options]:
+    async def _question(self) -> tuple[list[Message], Options]:
         """The conversation as far as it fits, and how to answer it: surest first, a little less so after a failure."""
         profile = self.means.profile
         sampling = profile.sampling
@@ -125,7 +126,8 @@ class Attempt:
             max_tokens=sampling.max_tokens,
         )
         context = min(profile.bounds.context, self.means.runner.facts.context or profile.bounds.context)
-        return fitted(self.messages, self.fixed, context - sampling.max_tokens), options
+        room = context - sampling.max_tokens
+        return await fitted(self.means.runner, self.messages, self.fixed, room), options
 
     def _keep(self, turn: Turn) -> None:
         self.messages.append(Message("assistant", turn.text.rstrip()))

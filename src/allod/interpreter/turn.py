@@ -8,6 +8,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Iterable
 from typing import TypeVar
 
+import msgspec
+
 from allod.chat import ChatChunk, ChatRequest, Message, Options
 from allod.engine.runner import Runner
 from allod.errors import PromptTooLong
@@ -18,6 +20,7 @@ from allod.interpreter.events import CodeOpened, CodeText, Event, Prose, Thought
 from allod.interpreter.languages import PROSE, language_of
 
 CONTINUED = 2  # times that a block which was cut off is gone on with
+OLD_OUTPUT = 300  # characters that stay of the outputs of old turns where room is short
 CIRCLE = 120  # characters at the end that stand there twice before: the model repeats itself
 
 T = TypeVar("T")
@@ -37,10 +40,13 @@ class Turn:
         self.prompt_tokens = 0
         self.output_tokens = 0  # as the pieces came: llama.cpp sends one a token
 
-    async def run(self, messages: list[Message], options: Options, opening: str = "") -> AsyncGenerator[Event]:
+    async def run(
+        self, messages: list[Message], options: Options, opening: str = "", keep: int = 0
+    ) -> AsyncGenerator[Event]:
         """Asks, and passes on what comes. ``opening`` is put into the model's mouth.
 
-        A block that ends at the limit of tokens is gone on with from there, a few times at most.
+        The first ``keep`` messages are a beginning that other conversations share. A block that ends at the limit of
+        tokens is gone on with from there, a few times at most.
         """
         parser = BlockParser()
         if opening:
@@ -48,7 +54,7 @@ class Turn:
             for event in self._take(parser.feed(opening)):
                 yield event
         for _ in range(1 + CONTINUED):
-            async with contextlib.aclosing(self._speak(parser, messages, options)) as events:
+            async with contextlib.aclosing(self._speak(parser, ChatRequest(messages, options, keep=keep))) as events:
                 async for event in events:
                     yield event
             if self.block or not (self._finish == "length" and parser.inside and self._goes_on(messages, options)):
@@ -59,12 +65,13 @@ class Turn:
             yield event
         self.cut = self.cut or (self._finish == "length" and self.block is None)
 
-    async def _speak(self, parser: BlockParser, messages: list[Message], options: Options) -> AsyncGenerator[Event]:
+    async def _speak(self, parser: BlockParser, request: ChatRequest) -> AsyncGenerator[Event]:
         """What the model says from where ``text`` stands, up to its first block or to the limit."""
-        said = [Message("assistant", self.text)] if self.text else []
+        if self.text:
+            request = msgspec.structs.replace(request, messages=[*request.messages, Message("assistant", self.text)])
         prompt_tokens, output_tokens = self.prompt_tokens, self.output_tokens
         self._finish = ""
-        async with contextlib.aclosing(self._chunks(ChatRequest([*messages, *said], options))) as chunks:
+        async with contextlib.aclosing(self._chunks(request)) as chunks:
             while (chunk := await until(self.stop, anext(chunks, None))) is not None:
                 self.text += chunk.text
                 self.output_tokens += bool(chunk.text or chunk.thinking)
@@ -134,16 +141,21 @@ async def until(stop: asyncio.Event, wanted: Awaitable[T]) -> T | None:
                 await each
 
 
-def fitted(messages: list[Message], fixed: int, room: int) -> list[Message]:
-    """The conversation without its oldest turns after the first ``fixed`` messages, so that it fits ``room`` tokens.
+async def fitted(runner: Runner, messages: list[Message], fixed: int, room: int) -> list[Message]:
+    """The conversation so that it fits ``room`` tokens: outputs of old turns are cut first, then the oldest turns go.
 
-    Counted at three characters a token: code and text of any language that these models know take fewer tokens.
+    The first ``fixed`` messages and the last two stay as they are, so that an engine finds the beginning in its cache.
 
     Raises:
         PromptTooLong: what must stay does not fit.
     """
     kept = list(messages)
-    while sum(len(message.text) // 3 + 8 for message in kept) > room:
+    while not await fits(runner, kept, room):
+        old = [n for n in range(fixed, len(kept) - 2) if kept[n].role == "user"]
+        long = next((n for n in old if len(kept[n].text) > OLD_OUTPUT + 100), None)
+        if long is not None:
+            kept[long] = Message("user", prompt.clip(kept[long].text, OLD_OUTPUT))
+            continue
         after = next((n for n in range(fixed + 1, len(kept)) if kept[n].role == "user"), None)
         if after is None:
             raise PromptTooLong(
@@ -151,3 +163,14 @@ def fitted(messages: list[Message], fixed: int, room: int) -> list[Message]:
             )
         del kept[fixed:after]
     return kept
+
+
+async def fits(runner: Runner, messages: list[Message], room: int) -> bool:
+    """Whether a conversation has at most ``room`` tokens. The engine is asked only where it is not clear anyway.
+
+    Texts of any language have a token for every two bytes at most, and seldom fewer than one for six.
+    """
+    size = sum(len(message.text.encode(errors="replace")) + 16 for message in messages)
+    if size // 2 <= room:
+        return True
+    return size // 12 <= room and await runner.count_tokens(messages) <= room
