@@ -10,11 +10,11 @@ turn at the ``head`` and those above it are what is gone on with; going back and
 Nothing that was said is changed or lost, unless the whole conversation is deleted.
 
 conversation.py  one conversation      turns.py   its tree           recorder.py  events written as they come
-search.py        finding words         database.py  transactions     export/      notebook, Markdown, training data
+finding.py       searching words       database.py  transactions     export/      notebook, Markdown, training data
 """
 
 from allod.interpreter.conversations.conversation import Conversation, Summary
-from allod.interpreter.conversations.search import Found, search
+from allod.interpreter.conversations.finding import Found, search
 from allod.interpreter.conversations.turns import Said, Turn
 
 __all__ = ["Conversation", "Found", "Said", "Summary", "Turn", "search"]

@@ -17,8 +17,8 @@ from allod.chat import Message
 from allod.errors import BadRequest, NotFound
 from allod.home import Home
 from allod.interpreter.conversations.database import now, reading, writing
+from allod.interpreter.conversations.finding import forget, search
 from allod.interpreter.conversations.recorder import Recorder
-from allod.interpreter.conversations.search import forget, search
 from allod.interpreter.conversations.turns import Turn, line_to, tree
 from allod.interpreter.events import Ended, Event, Started
 

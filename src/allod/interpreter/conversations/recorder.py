@@ -10,7 +10,7 @@ import msgspec
 
 from allod.home import Home
 from allod.interpreter.conversations.database import now, writing
-from allod.interpreter.conversations.search import forget
+from allod.interpreter.conversations.finding import forget
 from allod.interpreter.events import PIECES, Answer, Code, CodeOpened, CodeText, Event, Output, Prose, encode
 
 PAUSE = 1.0  # seconds between writes of something that goes on
