@@ -244,6 +244,7 @@ async def test_interrupt_is_back_within_two_seconds_with_state(home: Home, folde
 
 async def test_code_that_does_not_heed_an_interrupt_is_killed_within_two_seconds(home: Home, folder: Path) -> None:
     async with started(home, folder) as kernel:
+        await kernel.ready()
         after(0.5, kernel.interrupt)
         began = time.monotonic()
         stubborn = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: time.sleep(1)"
@@ -374,7 +375,7 @@ async def test_a_kernel_that_cannot_start_says_why(home: Home, folder: Path, mon
 
     workspace = Workspace.create(home, folder)
     monkeypatch.setattr(sandbox, "environment", dict)
-    monkeypatch.setattr("allod.interpreter.kernels.kernel.environment", lambda: {"PYTHONHOME": "/nowhere"})
+    monkeypatch.setattr("allod.interpreter.kernels.machine.environment", lambda: {"PYTHONHOME": "/nowhere"})
     with pytest.raises(SandboxFailed, match="did not start"):
         async with Kernel.start(workspace) as kernel:
             await kernel.ready()
@@ -480,7 +481,7 @@ async def test_a_kernel_that_dies_between_runs_is_started_anew(home: Home, folde
     async with started(home, folder) as kernel:
         await printed(kernel, "import threading, os; threading.Timer(0.3, os._exit, [7]).start()")
         with anyio.fail_after(5):
-            while not kernel._process.ended:
+            while kernel._program is None or not kernel._program.ended:
                 await anyio.sleep(0.05)
         again = await outputs(kernel, "1 + 1")
         assert isinstance(again[0], Notice)

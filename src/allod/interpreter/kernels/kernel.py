@@ -3,6 +3,7 @@
     async with Kernel.start(workspace, Limits()) as kernel:
         async for output in kernel.run("x = 6 * 7; x"):
             …                       # Stream, Result, Picture, Failure, InputRequest, Notice
+        shell = kernel.beside("shell")      # of another language, in the same sandbox; ends with this one
 
 Entering starts the process and does not wait for it: the first ``run`` does. One run at a time. State lives between
 runs, and survives ``interrupt``. A kernel that dies (memory, a crash in C, ``os._exit``) ends its run with a Failure;
@@ -15,11 +16,8 @@ sockets in a folder that is bound into the sandbox, as there is no network insid
 import asyncio
 import contextlib
 import json
-import os
 import secrets
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -29,51 +27,56 @@ import msgspec
 import zmq
 
 from allod.errors import SandboxFailed, Unsupported
+from allod.interpreter.kernels import specs
+from allod.interpreter.kernels.machine import INSIDE, STARTED_WITHIN, Machine, Program, claim, socket_folder, write_new
 from allod.interpreter.kernels.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.kernels.run import Run, notice
 from allod.interpreter.kernels.spool import Spool
-from allod.interpreter.sandbox import Process, Sandbox, environment
+from allod.interpreter.sandbox import Process, Sandbox
 from allod.interpreter.sandbox.limits import Limits, memory_limit
-from allod.interpreter.workspace import Workspace, fonts
-from allod.interpreter.workspace.reach import Reach
+from allod.interpreter.workspace import Workspace, fonts, packages
 
-__all__ = ["Failure", "InputRequest", "Kernel", "Notice", "Output", "Picture", "Result", "Stream"]
+__all__ = ["Failure", "InputRequest", "Kernel", "Notice", "Output", "Picture", "Result", "Stream", "socket_folder"]
 
 if TYPE_CHECKING:
     from jupyter_client.asynchronous.client import AsyncKernelClient
 
-INSIDE = "/run/allod"  # sockets and start-up code, as seen inside
-STARTED_WITHIN = 60.0  # seconds
 LARGEST_MESSAGE = 512 << 20  # bytes that the kernel may make this process take at once
+CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4}  # and their sockets' numbers
 
 
 class Kernel:
-    """One kernel and its process. Made by ``Kernel.start``."""
+    """One kernel and its program. Made by ``Kernel.start`` and ``beside``."""
 
-    def __init__(self, workspace: Workspace, limits: Limits, sandbox: Sandbox) -> None:
-        self.workspace = workspace
-        self.limits = msgspec.structs.replace(limits, memory=memory_limit(limits))  # as the machine is now
-        self.sandbox = sandbox
-        self.language = "python"
-        self._process: Process | None = None
+    def __init__(self, machine: Machine, language: specs.Language) -> None:
+        self.machine = machine
+        self.workspace = machine.workspace
+        self.limits = machine.limits
+        self.sandbox = machine.sandbox
+        self.language = language.name
+        self._spec = language
+        self._program: Program | None = None
         self._client: AsyncKernelClient | None = None
-        self._folder: Path | None = None
-        self._open = contextlib.AsyncExitStack()  # the way to the network, where one was granted
         self._starting: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
-        self._lost = ""  # why the last process ended; empty: it lives
-        self._runs = 0
+        self._lost = ""  # why the last program ended; empty: it lives
         self._run: Run | None = None
+        self._others: list[Kernel] = []
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls, workspace: Workspace, limits: Limits | None = None) -> AsyncGenerator[Self]:
+    async def start(
+        cls, workspace: Workspace, limits: Limits | None = None, language: str = "python"
+    ) -> AsyncGenerator[Self]:
         """A kernel over ``workspace``, killed at the end with everything that it started.
 
         Raises:
             SandboxFailed: no sandbox can be made here (here, or in the first ``run``).
+            Unsupported: no kernel is installed for the language.
         """
-        kernel = cls(workspace, limits or Limits(), Sandbox.find())
+        limits = limits or Limits()
+        limits = msgspec.structs.replace(limits, memory=memory_limit(limits))  # as the machine is now
+        kernel = cls(Machine(workspace, limits, Sandbox.find()), installed(language))
         kernel._starting = asyncio.ensure_future(kernel._start())
         try:
             yield kernel
@@ -82,8 +85,22 @@ class Kernel:
                 await kernel.close()
 
     def beside(self, language: str) -> "Kernel":
-        """A kernel of another language over the same workspace."""
-        raise Unsupported(f"there is no kernel for {language} here", "Install a Jupyter kernel for it.")
+        """A kernel of another language in the same sandbox. It starts with its first run, and ends with this one.
+
+        Raises:
+            Unsupported: no kernel is installed for it.
+        """
+        kernel = Kernel(self.machine, installed(language))
+        self._others.append(kernel)
+        return kernel
+
+    @property
+    def _process(self) -> Process | None:
+        return self.machine.process
+
+    @property
+    def _folder(self) -> Path | None:
+        return self.machine.folder
 
     async def ready(self) -> None:
         """Waits until code can be run. ``run`` does so itself."""
@@ -98,64 +115,78 @@ class Kernel:
     async def _start(self) -> None:
         from jupyter_client.asynchronous.client import AsyncKernelClient
 
-        self._folder = socket_folder()
-        ports = {f"{name}_port": n for n, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
+        name = f"{self.language}-{secrets.token_hex(2)}".replace("+", "p").replace("#", "s").replace("/", "")
         info: dict[str, Any] = {
             "transport": "ipc",
             "key": secrets.token_hex(16),
             "signature_scheme": "hmac-sha256",
-            "kernel_name": "python3",
-            **ports,
+            "kernel_name": self.language,
+            "hb_port": 5,
+            **{f"{channel}_port": number for channel, number in CHANNELS.items()},
         }
-        (self._folder / "connection.json").write_text(json.dumps(info | {"ip": f"{INSIDE}/ipc/k"}))
-        view = msgspec.structs.replace(
-            self.workspace.view,
-            readable=(*self.workspace.view.readable, (Path(__file__).parent / "inside", f"{INSIDE}/inside")),
-            writable=(*self.workspace.view.writable, (self._folder, f"{INSIDE}/ipc")),
-        )
-        command = [sys.executable, "-s", f"{INSIDE}/inside/start.py", f"{INSIDE}/ipc/connection.json"]
-        env = environment() | {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept), "IPYTHONDIR": f"{INSIDE}/ipc/ipython"}
-        reach = await self._open.enter_async_context(Reach.opened(self.workspace))
-        process = await self.sandbox.spawn(
-            reach.view(view), reach.command(command), reach.environment(env), self.limits
-        )
-        self._process = process
-        await self._wait_ready(process)
+        folder = await self.machine.ready(shown())
+        write_new(folder / "ipc" / f"{name}.json", json.dumps(info | {"ip": f"{INSIDE}/ipc/{name}"}))
+        program = self._program = await self.machine.start(self._command(f"{INSIDE}/ipc/{name}.json"), self._env())
+        inside, own = folder / "ipc" / name, folder / "own" / name
+        await self._claim(program, inside, own)
         client = AsyncKernelClient()
         client.context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
-        # The sockets are there now. Later the code might have put a link to another program's socket in their place.
-        client.context.setsockopt(zmq.RECONNECT_IVL, -1)
-        client.load_connection_info(info | {"ip": str(self._folder / "k")})  # pyright: ignore[reportArgumentType]
-        client.start_channels(shell=True, iopub=True, stdin=True, hb=False, control=False)
+        client.load_connection_info(info | {"ip": str(own)})  # pyright: ignore[reportArgumentType]
+        client.start_channels(shell=True, iopub=True, stdin=True, hb=False, control=self._by_message)
         self._client = client
-        await self._handshake(client, process)
-        self._warming = asyncio.ensure_future(fonts.make(self.workspace.home, self.sandbox))
+        await self._handshake(client, program)
+        if self._warming is None and self.language == "python":
+            self._warming = asyncio.ensure_future(fonts.make(self.workspace.home, self.sandbox))
 
-    async def _wait_ready(self, process: Process) -> None:
-        assert process.bwrap.stdout is not None
-        said: list[str] = []
+    @property
+    def _by_message(self) -> bool:
+        return self._spec.interrupt == "message"
+
+    def _command(self, connection: str) -> list[str]:
+        """The kernel's command line."""
+        if self.language == "python":
+            python = packages.PYTHON if self.workspace.grants.packages else sys.executable
+            return [python, "-s", f"{INSIDE}/inside/start.py", connection]
+        if self.language == "shell":
+            return [sys.executable, "-I", f"{INSIDE}/inside/shell_kernel.py", connection]
+        words = {"{connection_file}": connection, "{resource_dir}": self._spec.folder}
+        argv = list(self._spec.argv)
+        for word, value in words.items():
+            argv = [each.replace(word, value) for each in argv]
+        return argv
+
+    def _env(self) -> dict[str, str]:
+        own = {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept), "IPYTHONDIR": f"{INSIDE}/ipc/ipython"}
+        return own | self._spec.env
+
+    async def _claim(self, program: Program, inside: Path, own: Path) -> None:
+        """Waits for the kernel's sockets, and takes hold of them."""
+        wanted = {number for name, number in CHANNELS.items() if name != "control" or self._by_message}
         try:
             async with asyncio.timeout(STARTED_WITHIN):
-                while line := await process.bwrap.stdout.readline():
-                    if line == b"ready\n":
-                        return
-                    said.append(line.decode(errors="replace").rstrip())
+                while wanted:
+                    wanted -= {n for n in wanted if claim(Path(f"{inside}-{n}"), Path(f"{own}-{n}"))}
+                    if program.ended:
+                        raise SandboxFailed(f"the kernel did not start: {self.machine.said}", "Run `allod doctor`.")
+                    await asyncio.sleep(0.005)
         except TimeoutError:
-            process.kill()
-            said.append(f"it was not ready after {STARTED_WITHIN:.0f} s")
-        await process.wait()
-        raise SandboxFailed(f"the kernel did not start: {' '.join(said[-3:])}", "Run `allod doctor`.")
+            program.kill()
+            raise SandboxFailed(
+                f"the kernel did not start: it was not ready after {STARTED_WITHIN:.0f} s {self.machine.said}",
+                "Run `allod doctor`.",
+            ) from None
 
-    async def _handshake(self, client: "AsyncKernelClient", process: Process) -> None:
+    async def _handshake(self, client: "AsyncKernelClient", program: Program) -> None:
         """Waits until the kernel's publications arrive: a subscription is not in force when it is made."""
         published = client.iopub_channel.socket
-        tries = int(STARTED_WITHIN / 0.2)
-        for _ in range(tries):
+        for _ in range(int(STARTED_WITHIN / 0.2)):
             client.kernel_info()
             if await published.poll(200):
                 break
-            if process.ended:
-                raise SandboxFailed("the kernel ended as soon as it had started", "Run `allod doctor`.")
+            if program.ended:
+                raise SandboxFailed(
+                    f"the kernel ended as soon as it had started: {self.machine.said}", "Run `allod doctor`."
+                )
         else:
             raise SandboxFailed("the kernel does not answer", "Run `allod doctor`.")
         for socket in (published, client.shell_channel.socket):
@@ -171,16 +202,17 @@ class Kernel:
         """
         if self._run is not None:
             raise RuntimeError("one run at a time")
-        if self._process is not None and self._process.ended and self._starting is not None and not self._lost:
+        if self._program is not None and self._program.ended and not self._lost:
             self._lost = "it ended between two runs"
         if self._lost:
             yield notice(self._lost)
             await self._reset()
         await self.ready()
-        assert self._client is not None and self._process is not None
-        self._runs += 1
-        spool = Spool(self.workspace.output / f"{self._runs:04}.txt", self.limits.shown, self.limits.kept)
-        run = self._run = Run(self._client, self._process, self.limits, spool, self.workspace.layers, code, stdin)
+        assert self._client is not None and self._program is not None
+        spool = Spool(self.machine.next_output(), self.limits.shown, self.limits.kept)
+        run = self._run = Run(
+            self._client, self._program, self.limits, spool, self.workspace.layers, code, stdin, self._by_message
+        )
         try:
             async with contextlib.aclosing(run.outputs()) as outputs:
                 async for output in outputs:
@@ -208,40 +240,51 @@ class Kernel:
             self._run.interrupt()
 
     async def close(self) -> None:
-        """Kills the kernel and everything that it started."""
+        """Kills the kernel and everything that it started, and those beside it."""
+        for kernel in self._others:
+            await kernel._reset()
         await self._reset()
+        if self._warming is not None:
+            await ended(self._warming)
+            self._warming = None
+        await self.machine.close()
 
     async def _reset(self) -> None:
-        for task in (self._starting, self._warming):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(Exception, asyncio.CancelledError):
-                    await task
-        self._starting = self._warming = None
+        """Ends the kernel; the sandbox too where no other runs in it, as what it left there is nobody's."""
+        if self._starting is not None:
+            await ended(self._starting)
+            self._starting = None
         if self._client is not None:
-            # With its sockets, and while they are connected: a broken connection would take a second to let go.
-            self._client.context.destroy(linger=0)
+            self._client.context.destroy(linger=0)  # with its sockets
             self._client = None
-        if self._process is not None:
-            self._process.kill()
-            await self._process.wait()
-            self._process = None
-        await self._open.aclose()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        if self._program is not None:
+            self._program.kill()
+            self._program = None
+            if self.machine.alone:
+                await self.machine.close()
         self._lost = ""
 
 
-def socket_folder() -> Path:
-    """A new folder for a kernel's sockets, after clearing away those of processes that were killed.
+def installed(word: str) -> specs.Language:
+    """The language that a word means.
 
-    Its path is short, as that of a Unix socket may have 107 characters.
+    Raises:
+        Unsupported: it has no kernel here.
     """
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    base = Path(runtime if os.access(runtime, os.W_OK) and len(runtime) < 60 else tempfile.gettempdir())
-    for old in base.glob("allod-kernel-*"):
-        pid = old.name.split("-")[2]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"allod-kernel-{os.getpid()}-", dir=base))
+    language = specs.find(word)
+    if language is None:
+        names = ", ".join(each.name for each in specs.available())
+        raise Unsupported(f"{word} cannot be run here, only {names}", "Install a Jupyter kernel for it.")
+    return language
+
+
+def shown() -> tuple[Path, ...]:
+    """What kernels need to see of this machine beside the system and Python: it must be shown before one is wanted."""
+    return tuple(dict.fromkeys(path for each in specs.available() for path in each.folders))
+
+
+async def ended(task: "asyncio.Task[None]") -> None:
+    """Cancels a task and waits for its end."""
+    task.cancel()
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        await task

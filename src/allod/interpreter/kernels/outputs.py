@@ -18,9 +18,10 @@ class Result(Struct, frozen=True, tag="result"):
 
 
 class Picture(Struct, frozen=True, tag="picture"):
-    """A figure or image that was shown."""
+    """A figure or image that was shown, in one of the two forms or in both."""
 
-    png: bytes
+    png: bytes = b""
+    svg: str = ""
 
 
 class Failure(Struct, frozen=True, tag="failure"):

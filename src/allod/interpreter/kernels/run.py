@@ -6,19 +6,20 @@ and looks at the clock in between.
 
 import base64
 import contextlib
+import re
 import shutil
 import signal
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
 import zmq.asyncio
 
+from allod.interpreter.kernels.machine import Program
 from allod.interpreter.kernels.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.kernels.spool import Spool
-from allod.interpreter.sandbox import Process
 from allod.interpreter.sandbox.limits import Limits, proportional, usage
 from allod.interpreter.workspace import tree
 
@@ -33,6 +34,7 @@ IDLE_CPU = 0.02  # processor seconds a second below which code counts as waiting
 CHECK_DISK = 1 << 30  # bytes that the disk loses between two looks at what the job itself wrote
 LARGEST_PICTURE = 20 << 20  # characters, as base64
 LARGEST_FORM = 1 << 20  # of another form of a result, such as an HTML table
+ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 LOST = "The kernel ended with it: all variables are lost, and the next run begins a new one."
 
 
@@ -42,18 +44,20 @@ class Run:
     def __init__(
         self,
         client: "AsyncKernelClient",
-        process: Process,
+        program: Program,
         limits: Limits,
         spool: Spool,
         layers: Path,
         code: str,
         stdin: bool,
+        by_message: bool = False,
     ) -> None:
         self.client = client
-        self.process = process
+        self.program = program
         self.layers = layers
         self.limits = limits
         self.spool = spool
+        self.by_message = by_message  # how the kernel wants to be interrupted
         self.done = False  # the kernel is idle again
         self.death = ""  # how the kernel ended; empty: it lives
         self.failure: Failure | None = None  # a limit that was hit
@@ -82,7 +86,6 @@ class Run:
 
     async def _events(self) -> AsyncGenerator[Output]:
         client = self.client
-        assert self.process.bwrap.stdout is not None
         poller = zmq.asyncio.Poller()
         sockets = {client.iopub_channel.socket: "iopub", client.shell_channel.socket: "shell"}
         sockets[client.stdin_channel.socket] = "stdin"
@@ -97,7 +100,7 @@ class Run:
                 if message is not None:
                     for output in self._take(name, message):
                         yield output
-            if self.process.ended:
+            if self.program.ended:
                 if not came:  # what it said last is taken in first
                     self._died()
             else:
@@ -151,7 +154,7 @@ class Run:
         return Failure(
             name,
             message,
-            "\n".join(str(each) for each in lines) if isinstance(lines, list) else "",  # pyright: ignore
+            ANSI.sub("", "\n".join(str(each) for each in lines)) if isinstance(lines, list) else "",  # pyright: ignore
             line if isinstance(line, int) else 0,
             str(content.get("source", "")),
             tuple(str(each) for each in values) if isinstance(values, list) else (),  # pyright: ignore
@@ -162,12 +165,14 @@ class Run:
         if not isinstance(data, dict):
             return
         texts = {str(k): v for k, v in data.items() if isinstance(v, str)}  # pyright: ignore
-        png = texts.pop("image/png", "")
-        if png and len(png) < LARGEST_PICTURE:
+        png, svg = texts.pop("image/png", ""), texts.pop("image/svg+xml", "")
+        if (png or svg) and len(png) + len(svg) < LARGEST_PICTURE:
             with contextlib.suppress(ValueError):
-                yield Picture(base64.b64decode(png))
+                yield Picture(base64.b64decode(png), svg)
                 return
         text = texts.pop("text/plain", "")
+        if not text and (markup := texts.get("text/html") or texts.get("text/markdown")):
+            text = re.sub(r"\s*<[^>]*>\s*", " ", markup).strip()
         now = self.spool.write(text + "\n").rstrip("\n") if text else ""
         if now:
             yield Result(now, {"text/plain": now} | {k: v for k, v in texts.items() if len(v) <= LARGEST_FORM})
@@ -183,7 +188,13 @@ class Run:
         """Asks the code to stop; the loop sees to it that it does."""
         if not self._interrupted:
             self._interrupted = self._again = time.monotonic()
-            self.process.signal_group(signal.SIGINT)
+            self._signal()
+
+    def _signal(self) -> None:
+        if self.by_message:
+            self.client.control_channel.send(self.client.session.msg("interrupt_request", {}))
+        else:
+            self.program.interrupt()
 
     async def stop(self) -> None:
         """Interrupts and waits for the end, of which nothing is handed on."""
@@ -200,13 +211,15 @@ class Run:
         span, self._looked = now - self._looked, now
         if self._interrupted:
             if now - self._interrupted > STOPPED_WITHIN:
-                self._kill("KeyboardInterrupt", "the code did not stop, so its kernel was killed")
+                if self.failure is None:
+                    self.failure = Failure("KeyboardInterrupt", "the code did not stop")
+                self._end(f"{self.failure.message}, and its kernel was killed", self.program.kill)
             elif now - self._again > AGAIN_EVERY:
                 self._again = now
-                self.process.signal_group(signal.SIGINT)
+                self._signal()
             return
         limits = self.limits
-        pids = self.process.pids
+        pids = self.program.pids
         used = usage(pids)
         if used.cpu - self._cpu > IDLE_CPU * span:
             self._active = now
@@ -238,16 +251,21 @@ class Run:
         self.interrupt()
 
     def _kill(self, name: str, message: str) -> None:
-        """Ends the kernel because of a limit."""
-        self.failure = Failure(name, message, hint=LOST)
-        self.death = message
-        self.process.kill()
+        """Ends everything in the sandbox because of a limit."""
+        self.failure = Failure(name, message)
+        self._end(message, self.program.kill_all)
+
+    def _end(self, why: str, kill: Callable[[], None]) -> None:
+        if self.failure is not None:
+            self.failure = Failure(self.failure.name, self.failure.message, hint=LOST)
+        self.death = why
+        kill()
 
     def _died(self) -> None:
         """The process ended on its own."""
-        status = self.process.bwrap.returncode or 0
+        status = self.program.exit_status
         number = status - 128 if status > 128 else 0
-        if self.process.out_of_memory:
+        if self.program.out_of_memory:
             self.death = f"its programs held more than {self.limits.memory >> 20:,} MB of memory"
             self.failure = Failure("MemoryLimit", self.death, hint=LOST)
         elif number == signal.SIGKILL:

@@ -45,6 +45,20 @@ class Language(Struct, frozen=True):
     folder: str = ""  # of the kernel's spec
     interrupt: str = "signal"  # or "message", as the spec says
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """What its kernel has to see: the spec's folder, its program, and where that was installed."""
+        if not self.argv:
+            return ()
+        binary = Path(self.argv[0])
+        found = [Path(self.folder)] if self.folder else []
+        for file in dict.fromkeys((binary, binary.resolve())):
+            prefix = file.parent.parent
+            # A prefix, unless it is somebody's home or holds one: then the program alone.
+            own = file.parent.name == "bin" and not Path.home().is_relative_to(prefix) and prefix != Path("/usr/local")
+            found.append(prefix if own else file)
+        return tuple(path for path in found if path.exists() and not path.is_relative_to("/usr"))
+
 
 class Spec(Struct, frozen=True):
     """A kernel.json, as far as it matters."""
@@ -77,7 +91,7 @@ def available() -> tuple[Language, ...]:
         name = named(spec.language) if spec else ""
         if spec and name and name not in found:
             found[name] = language(name, spec.argv, spec.env, str(path.parent), spec.interrupt_mode)
-    return tuple(found.values())[:1]
+    return tuple(found.values())
 
 
 def language(
@@ -103,7 +117,9 @@ def read(path: Path) -> Spec | None:
         spec = msgspec.json.decode(path.read_bytes(), type=Spec)
     except (OSError, msgspec.MsgspecError):
         return None
-    return spec if spec.argv and program(spec.argv[0]) else None
+    if not spec.argv or not (binary := program(spec.argv[0])):
+        return None
+    return msgspec.structs.replace(spec, argv=(binary, *spec.argv[1:]))
 
 
 def program(word: str) -> str:

@@ -1,6 +1,6 @@
 # pyright: basic, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalCall=false
 # pyright: reportArgumentType=false
-"""Starts the kernel: ``python start.py CONNECTION_FILE``. Writes "ready" to its stdout when it answers.
+"""Starts the kernel: ``python start.py CONNECTION_FILE``.
 
 An IPython kernel without what a job has no use for (history database, debugger, completion), with allod's own report of
 failures and the dialect that models learned.
@@ -57,9 +57,7 @@ def main(connection):
     app.initialize([])
     shell_module.prepare(app.shell, load)
     sys.path.insert(0, "")
-    ready = sys.stdout._original_stdstream_copy
-    os.write(ready, b"ready\n")
-    # ipykernel echoes the output of child processes there; nobody reads it any more.
+    # ipykernel echoes the output of child processes there, which nobody looks at.
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(null, stream._original_stdstream_copy)
