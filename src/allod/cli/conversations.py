@@ -124,10 +124,7 @@ def show(id_: Id, as_json: Json = False) -> None:
         return
     view = Transcript()
     for turn in conversation.turns():
-        view.task(turn.task)
-        for event in turn.events:
-            view.show(event)
-        view.fresh_line()
+        view.replay(turn.task, turn.events)
 
 
 def export(

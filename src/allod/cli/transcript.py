@@ -86,14 +86,19 @@ class Transcript:
             case _:
                 self.fresh_line()
 
-    def task(self, text: str) -> None:
-        """A job, where a conversation is shown that was held before."""
+    def replay(self, task: str, events: "Sequence[Event]") -> None:
+        """A job of before, as it was shown. What was said last is kept as the answer alone."""
+        from allod.interpreter import events as e
+
         self.fresh_line()
-        lines = self.safe(text).splitlines() or [""]
-        self.write(
-            "\n"
-            + "".join(self.paint(f"{'>>>' if not n else '...'} {line}", BOLD) + "\n" for n, line in enumerate(lines))
-        )
+        for n, line in enumerate(self.safe(task).splitlines() or [""]):
+            self.write(self.paint(f"{'...' if n else '>>>'} {line}", BOLD) + "\n")
+        for before, event in zip([None, *events], events, strict=False):
+            if isinstance(event, e.Answer) and not (isinstance(before, e.Prose) and event.text in before.text):
+                self.show(e.Prose(event.text))
+            self.show(event)
+        self.fresh_line()
+        self.write("\n")
 
     # ── pieces ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
