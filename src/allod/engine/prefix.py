@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from struct import pack
 from typing import Any, Protocol, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
@@ -88,7 +89,7 @@ class Prefixes:
         self._child = child
         self._key = key
         self._tokens: OrderedDict[bytes, list[int]] = OrderedDict()
-        self._locks: dict[Key, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()  # of those at work
         self._work: set[asyncio.Task[None]] = set()
         self._resting = 0.0  # until then nothing is saved, as it did not work
 
