@@ -60,6 +60,7 @@ class Settings(Struct, forbid_unknown_fields=True):
     offline: bool = False
     host: str = "127.0.0.1:11435"  # where ``allod serve`` listens and the other commands look for it
     origins: str = ""  # web pages that may ask the server besides this machine's own: origins, * matches, by commas
+    folders: str = ""  # where clients on other machines may have jobs done: folders, by commas; empty: nowhere
     models: str = ""  # the store's folder; empty: <data>/models. May be Ollama's
     package_index: str = ""  # a PEP 691 index; empty: PIP_INDEX_URL, else PyPI
     huggingface: str = "https://huggingface.co"
@@ -280,6 +281,24 @@ MIGRATIONS = (
     UPDATE message SET turn = (SELECT t.id FROM turn t WHERE t.conversation = message.conversation);
     UPDATE event SET turn = (SELECT t.id FROM turn t WHERE t.conversation = event.conversation);
     UPDATE conversation SET head = (SELECT t.id FROM turn t WHERE t.conversation = conversation.id);
+    """,
+    """
+    CREATE TABLE run (                   -- a job that the server does, with every event as clients saw it
+        id TEXT PRIMARY KEY,
+        conversation TEXT NOT NULL REFERENCES conversation(id) ON DELETE CASCADE,
+        task TEXT NOT NULL,
+        status TEXT NOT NULL DEFAULT '',  -- how it ended; empty: it has not, or its server was killed
+        reason TEXT NOT NULL DEFAULT '',
+        begun_at TEXT NOT NULL,
+        ended_at TEXT
+    );
+    CREATE INDEX run_conversation ON run(conversation);
+    CREATE TABLE run_event (
+        run TEXT NOT NULL REFERENCES run(id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,         -- from 1 on, without a gap
+        body TEXT NOT NULL,              -- JSON
+        PRIMARY KEY (run, number)
+    );
     """,
 )
 

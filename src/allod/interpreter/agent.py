@@ -70,6 +70,11 @@ class Agent:
     ) -> None:
         await self.close()
 
+    @property
+    def means(self) -> Means:
+        """What jobs are done with: who does them may change it between two jobs."""
+        return self._means
+
     async def close(self) -> None:
         """Ends the session. The workspace is left to the caller: apply or discard it."""
         self._session = None
