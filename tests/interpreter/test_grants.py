@@ -279,6 +279,26 @@ async def test_sockets_in_a_granted_folder_do_not_answer(home: Home, tmp_path: P
         listener.close()
 
 
+async def test_hidden_settings_may_be_granted_one_by_one(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = tmp_path / "user"
+    for name in (".config/app", ".config/other"):
+        (user / name).mkdir(parents=True)
+        (user / name / "settings").write_text(name + "\n")
+    monkeypatch.setenv("HOME", str(user))
+    workspace = Workspace.create(home, user, parse(read=[user / ".config" / "app"]))
+    assert await shell(workspace, "cat .config/app/settings; ls .config; ! touch .config/app/x 2>&-") == (
+        ".config/app\napp\n"
+    )
+    workspace.discard()
+
+
+def test_the_temporary_folder_is_not_granted(home: Home, folder: Path) -> None:
+    with pytest.raises(BadRequest, match="another one"):
+        Workspace.create(home, folder, parse(read=["/tmp"]))
+
+
 async def test_what_is_not_granted_is_not_there(home: Home, folder: Path, other: Path) -> None:
     workspace = Workspace.create(home, folder)
     assert await shell(workspace, '! test -e "$1"; ls -A', str(other)) == "a.txt\n"

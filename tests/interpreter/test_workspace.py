@@ -355,6 +355,29 @@ async def test_deep_trees_and_unreadable_folders(workspace: Workspace, folder: P
     assert not workspace.layers.exists()
 
 
+async def test_names_that_allod_uses_while_it_applies_are_left_out(workspace: Workspace, folder: Path) -> None:
+    """Code can find out the job's name, and so what the hidden folder will be called."""
+    own = f".allod-{workspace.path.name}-1"
+    await shell(workspace, 'mkdir "$1"; echo x > "$1/0"; echo x > "$1/1"; echo x > .allod-x; echo job > a.txt', own)
+    applied = workspace.apply()
+    assert [change.path for change in applied.changes] == ["a.txt"]
+    assert {change.path for change in applied.refused} == {own + "/", ".allod-x"}
+    assert (folder / "a.txt").read_text() == "job\n"
+    assert not [path for path in folder.iterdir() if path.name.startswith(".allod")]
+
+
+async def test_where_git_looks_for_its_settings_is_left_out(workspace: Workspace, folder: Path) -> None:
+    await shell(
+        workspace,
+        "mkdir -p sub bare .GIT/HOOKS deep/.git; echo 'gitdir: ../bare' > sub/.git; ln -s bare empty/.git;"
+        "echo x > .GIT/HOOKS/pre-commit; echo x > .GIT/Config; echo x > deep/.git/HEAD",
+    )
+    applied = workspace.apply()
+    refused = {change.path for change in applied.refused}
+    assert refused == {"sub/.git", "empty/.git", ".GIT/HOOKS/pre-commit", ".GIT/Config"}
+    assert (folder / "deep" / ".git" / "HEAD").exists()
+
+
 async def test_what_git_would_run_is_left_out(workspace: Workspace, folder: Path) -> None:
     (folder / ".git").mkdir()
     await shell(

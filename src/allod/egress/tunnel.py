@@ -27,6 +27,8 @@ from allod.egress.request import BadHead, Head, forward_body, parse
 from allod.errors import AllodError, Refused, Unreachable
 
 AT_ONCE = 64  # connections
+NOTED = 100  # hosts that were refused
+LOOKUPS = 4  # names looked up at once: each keeps a thread, which others need too
 IN_ALL = 20_000  # and rows of the ledger that one job may fill
 CONNECT = 15.0  # seconds
 HEAD = 30.0  # seconds for a request to come
@@ -61,6 +63,7 @@ class Tunnel:
         self.allowed = allowed
         self.refused: list[str] = []  # hosts that were asked for and not granted, each once
         self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._lookups = asyncio.Semaphore(LOOKUPS)
         self._left = IN_ALL
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -136,7 +139,7 @@ class Tunnel:
         """A connection for a request. Raises Turned."""
         host, port = head.host, head.port
         if not self.allowed.permits(host, port):
-            if plain(host) not in self.refused:
+            if plain(host) not in self.refused and len(self.refused) < NOTED:
                 self.refused.append(plain(host)[:253])
             raise Turned(403, f"{host}:{port} is not granted to this job (allod do --net {host}:{port})")
         try:
@@ -162,7 +165,8 @@ class Tunnel:
         Behind a proxy names may have no meaning here; it looks them up itself.
         """
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(plain(host), port, type=socket.SOCK_STREAM)
+            async with self._lookups:
+                found = await asyncio.get_running_loop().getaddrinfo(plain(host), port, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError) as error:
             if proxied:
                 return []

@@ -14,7 +14,7 @@ from msgspec import Struct
 from allod.egress.hosts import host_of
 from allod.errors import BadRequest
 from allod.home import Home
-from allod.interpreter.workspace.folders import checked
+from allod.interpreter.workspace.folders import checked, hidden
 
 
 class Grants(Struct, frozen=True):
@@ -39,7 +39,8 @@ class Grants(Struct, frozen=True):
                 raise one
             check_apart(more, home)
         for shown in self.read:
-            if shown.is_relative_to(folder):
+            unseen = hidden(home, folder)
+            if shown.is_relative_to(folder) and not any(shown.is_relative_to(path) for path in unseen):
                 raise BadRequest(f"{shown} is in the job's own folder", "Leave it out: its code sees it anyway.")
             check_apart(shown, home)
 
@@ -84,6 +85,8 @@ def nested(one: Path, other: Path) -> BadRequest | None:
 
 def check_apart(folder: Path, home: Home) -> None:
     """Raises BadRequest for allod's own folders: they hold the ledger, conversations and the layers of jobs."""
+    if folder == Path("/tmp"):
+        raise BadRequest(f"{folder} is another one for the code of a job", "Grant a folder in it.")
     for own in (home.config, home.data, home.cache):
         if folder.is_relative_to(own.resolve()):
             raise BadRequest(f"{folder} is allod's own", "Give a folder of yours.")

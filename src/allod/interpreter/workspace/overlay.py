@@ -22,6 +22,7 @@ from allod.interpreter.workspace.tree import Node
 
 MOST = 200_000  # entries looked at; a job that leaves more than this left something other than work
 DEEPEST = 100  # folders within folders
+OWN = "a name that allod itself uses"
 
 
 class Difference(Struct, frozen=True):
@@ -103,8 +104,9 @@ class Reader:
     ) -> Iterator[Difference]:
         """A folder of the upper layer: new, put in the place of a file, or merged with the one below."""
         merged = before is not None and before.kind == "folder"
-        if depth >= DEEPEST:
-            yield Difference(path, before, after, f"folders nested deeper than {DEEPEST} levels")
+        if depth >= DEEPEST or is_own(path):
+            why = OWN if is_own(path) else f"folders nested deeper than {DEEPEST} levels"
+            yield Difference(path, before, after, why)
             return
         if not merged or (before is not None and before.mode != after.mode):
             yield Difference(path, before, after)
@@ -172,9 +174,13 @@ def unchanged(lower: int | None, upper: int, name: bytes, before: Node, after: N
 
 def refusal(path: bytes, after: Node) -> str:
     """Why a thing that code left behind is not taken over; empty where it is."""
-    parts = path.split(b"/")
+    parts = path.lower().split(b"/")  # on some disks .GIT is .git
     if b".git" in parts[:-1] and (b"hooks" in parts or parts[-1] in (b"config", b"config.worktree")):
         return "git would run it"
+    if parts[-1] == b".git":
+        return "git would take its settings from where it points"
+    if is_own(path):
+        return OWN
     if after.kind == "other":
         return "neither a file, a folder nor a link"
     if after.kind == "link":
@@ -182,6 +188,11 @@ def refusal(path: bytes, after: Node) -> str:
         if os.path.isabs(after.target) or up == b".." or up.startswith(b"../"):
             return f"a link that leads out of the folder, to {printable(after.target)}"
     return ""
+
+
+def is_own(path: bytes) -> bool:
+    """Whether a path has the name of the folder in which allod keeps files while it applies changes."""
+    return path.startswith(b".allod-") and b"/" not in path
 
 
 def printable(path: bytes) -> str:

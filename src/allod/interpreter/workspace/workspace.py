@@ -104,6 +104,7 @@ class Workspace:
 
     def _fill(self, like: "Workspace | None") -> None:
         """Makes what a new job needs on disk. ``like``: the job that it is a fork of."""
+        jobs.write(self.path, self.job)  # first, so that what a kill leaves behind is found
         home = self.layers / "home"
         for part in (home, self.layers / "tmp"):
             part.mkdir(parents=True, mode=0o700)
@@ -123,7 +124,6 @@ class Workspace:
         elif self.grants.packages and like is not None:
             with tree.opened(like.layers / "home") as source, tree.opened(home) as target:
                 layer.copy_named(source, target, os.fsencode(packages.NAME))
-        jobs.write(self.path, self.job)
 
     def fork(self) -> Self:
         """Another job over the same folders that begins with this one's changes so far and goes its own way."""
