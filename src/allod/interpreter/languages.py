@@ -48,9 +48,11 @@ def language_of(block: Block) -> str:
 
 def refusal(name: str, allowed: Sequence[str]) -> str:
     """Why code of this language is not run, in a line for the model; "" where it is. ``allowed``: none are all."""
-    names = [each.name for each in available() if not allowed or each.name in {named(word) for word in allowed}]
-    if name in names:
+    wanted = {named(word) for word in allowed}
+    able = [each for each in available() if not allowed or wanted & {each.name, *map(named, each.aliases)}]
+    if find(name) in able:
         return ""
+    names = [each.name for each in able] or ["nothing"]
     return f"{name} is not run here, only {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}."
 
 

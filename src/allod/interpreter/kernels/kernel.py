@@ -153,7 +153,7 @@ class Kernel:
         argv = list(self._spec.argv)
         for word, value in words.items():
             argv = [each.replace(word, value) for each in argv]
-        return argv
+        return [sys.executable, "-I", "-S", f"{INSIDE}/inside/bridge.py", connection, *argv]
 
     def _env(self) -> dict[str, str]:
         own = {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept), "IPYTHONDIR": f"{INSIDE}/ipc/ipython"}

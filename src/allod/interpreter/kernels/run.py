@@ -62,6 +62,7 @@ class Run:
         self.death = ""  # how the kernel ended; empty: it lives
         self.failure: Failure | None = None  # a limit that was hit
         self._id = client.execute(code, store_history=True, allow_stdin=stdin, stop_on_error=False)
+        self._failed = False  # as the kernel said
         self._replied = 0.0
         self._asking = False
         self._interrupted = 0.0
@@ -83,6 +84,8 @@ class Run:
             yield self.failure
         elif self.death:
             yield Failure("KernelDied", self.death, hint=LOST)
+        elif self._interrupted and not self._failed:  # some kernels just end the code
+            yield Failure("KeyboardInterrupt", "the code was stopped")
 
     async def _events(self) -> AsyncGenerator[Output]:
         client = self.client
@@ -141,6 +144,7 @@ class Run:
             if text := self.spool.write(str(content.get("text", ""))):
                 yield Stream("stderr" if content.get("name") == "stderr" else "stdout", text)
         elif mine and kind == "error":
+            self._failed = True
             yield self._failure(content)
         elif kind in ("execute_result", "display_data"):
             yield from self._shown(content.get("data"))
@@ -274,6 +278,8 @@ class Run:
             with contextlib.suppress(ValueError):
                 self.death = f"the program crashed with {signal.Signals(number).name}"
         self.death = self.death or f"the program ended itself with status {status}"
+        if self._interrupted and self.failure is None:  # as kernels do that know no interrupt
+            self.failure = Failure("KeyboardInterrupt", "the code was stopped", hint=LOST)
 
 
 def notice(death: str) -> Notice:

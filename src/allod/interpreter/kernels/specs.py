@@ -84,8 +84,8 @@ def available() -> tuple[Language, ...]:
     if deno := deno_binary():
         argv = (deno, "jupyter", "--kernel", "--conn", "{connection_file}")
         env = {"DENO_DIR": "/run/home/.cache/deno", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
-        for name in ("javascript", "typescript"):
-            found[name] = language(name, argv, env)
+        both = (*ALIASES["javascript"], "typescript", *ALIASES["typescript"])
+        found["javascript"] = Language("javascript", both, argv, env, interrupt="message")
     for path in spec_files():
         spec = read(path)
         name = named(spec.language) if spec else ""
@@ -108,7 +108,8 @@ def language(
 def find(word: str) -> Language | None:
     """The language that a word means, where it can be run here."""
     name = named(word)
-    return next((each for each in available() if each.name == name), None)
+    by_name = (each for each in available() if each.name == name)
+    return next(by_name, None) or next((each for each in available() if name in each.aliases), None)
 
 
 def read(path: Path) -> Spec | None:

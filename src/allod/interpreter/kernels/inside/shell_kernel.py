@@ -23,6 +23,7 @@ PLACE = "/run/allod/ipc/shell"
 OUTPUT_LIMIT = int(os.environ.get("ALLOD_OUTPUT_LIMIT", 64 << 20))  # bytes of a block's output that leave the kernel
 SIGNALS_HEEDED = 2  # interrupts after which what is left is killed
 CHUNK = 1 << 16
+LOOK_EVERY = 0.05  # seconds between looks at whether bash lives, while nothing is printed
 # What a bash does first. Its lines of its own have no part in what blocks see: $0, errors, traps.
 BEGIN = r"""
 exec {number}<&-
@@ -94,6 +95,7 @@ class Kernel:
         self.count = 0
         self.written = 0
         self.interrupts = 0
+        self.running = False  # a block; else an interrupt has come too late
         os.makedirs(PLACE, exist_ok=True)
         remove(f"{PLACE}/state")
         self.bash = Bash()
@@ -102,6 +104,8 @@ class Kernel:
 
     def interrupted(self, *_):
         """Ctrl-C: for the block. What does not heed it is killed, and bash with it."""
+        if not self.running:
+            return
         self.interrupts += 1
         self.bash.signal(signal.SIGINT if self.interrupts <= SIGNALS_HEEDED else signal.SIGKILL)
 
@@ -126,8 +130,11 @@ class Kernel:
         self.decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")}
         failure = self.unreadable(code)
         if failure is None:
+            self.running = True
             self.bash.run()
-            failure = self.verdict(code, self.watch())
+            told = self.watch()
+            self.running = False
+            failure = self.verdict(code, told)
         if self.written > OUTPUT_LIMIT:
             text = f"\n[{self.written - OUTPUT_LIMIT:,} more bytes were printed and dropped]\n"
             self.wire.publish("stream", name="stdout", text=text)
@@ -162,7 +169,7 @@ class Kernel:
             for fd in (bash.out, bash.err, bash.control):
                 ready.register(fd, selectors.EVENT_READ)
             while True:
-                came = {key.fd for key, _ in ready.select(0.5)}
+                came = {key.fd for key, _ in ready.select(LOOK_EVERY)}
                 if bash.control in came:
                     more = take(bash.control)
                     told += more or b""
