@@ -84,7 +84,7 @@ class Agent:
         """Ends what is going on: the model stops, code is interrupted, variables stay."""
         self._means.stop.set()
         if self._session is not None:
-            await self._session.kernel.interrupt()
+            await self._session.interrupt()
 
     async def warm(self) -> None:
         """Starts the session, so that it is there when the first job comes."""
