@@ -370,3 +370,11 @@ async def test_a_kernel_reaches_them_and_an_interrupt_does_not_end_the_way(home:
         workspace.discard()
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     assert not list(base.glob(f"{reach.PREFIX}{os.getpid()}-*"))
+
+
+async def test_what_is_not_granted_is_told_with_what_is(home: Home, folder: Path) -> None:
+    workspace = Workspace.create(home, folder, parse(net=["example.org", "*.example.com"]))
+    async with Kernel.start(workspace) as kernel:
+        said = await output(kernel, "import socket; socket.create_connection(('192.0.2.1', 80), 5)")
+        assert "only example.org *.example.com can be reached" in said
+    workspace.discard()

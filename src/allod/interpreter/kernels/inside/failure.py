@@ -169,6 +169,8 @@ def hint(name, value, message):
     unreachable = ("Network is unreachable", "Name or service not known", "Temporary failure in name resolution",
                    "Max retries exceeded", "No route to host")  # fmt: skip
     if name in network or number in (101, 113) or any(text in message for text in unreachable):
+        if granted := os.environ.get("ALLOD_NET"):
+            return f"Of the network only {granted} can be reached here, by the proxy that HTTPS_PROXY names."
         return "There is no network in this sandbox. Work with the files of the folder."
     if isinstance(value, OSError) and number in (1, 13, 30):
         path = os.path.abspath(os.fsdecode(value.filename)) if isinstance(value.filename, str | bytes) else ""
