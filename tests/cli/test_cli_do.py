@@ -1,7 +1,10 @@
 """`allod do` from the command line: a scripted model behind ALLOD_HOST, the real kernel and sandbox, real files."""
 
 import json
+import re
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,8 +13,12 @@ import pytest
 from command_line import Allod
 from scripted_server import ScriptedServer
 
+from allod.chat import Message
+from allod.engine.runner import Facts
 from allod.errors import SandboxFailed
 from allod.home import Home
+from allod.interpreter.conversations import Conversation
+from allod.interpreter.events import Answer, Ended, Started
 from allod.interpreter.sandbox import Sandbox
 
 SAVE = "Here it is:\n```python\nopen('total.txt', 'w').write('42')\nprint('total', 40 + 2)\n```\n"
@@ -200,3 +207,262 @@ def test_ctrl_c_ends_code_that_loops_and_the_conversation_goes_on(folder: Path, 
     shell.expect(pexpect.EOF)
     shell.wait()
     assert shell.exitstatus == 0
+
+
+# ── profiles and what code may reach ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_folder_to_read_and_one_to_change(allod: Allod, folder: Path, model: Script, tmp_path: Path) -> None:
+    (tmp_path / "prices").mkdir()
+    (tmp_path / "prices" / "list.csv").write_text("a,1\n")
+    (tmp_path / "reports").mkdir()
+    source, target = str(tmp_path / "prices" / "list.csv"), str(tmp_path / "reports" / "r.txt")
+    code = f"open({target!r}, 'w').write(open({source!r}).read())\nprint('copied')"
+    model(f"```python\n{code}\n```", "It is copied.")
+    args = ("--read", str(tmp_path / "prices"), "--add-folder", str(tmp_path / "reports"))
+    done = allod("do", "--yes", "--model", "scripted", *args, "Copy the list of prices to the reports. What is it?")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "reports" / "r.txt").read_text() == "a,1\n"
+    assert str(tmp_path / "reports" / "r.txt") in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--read", "/nowhere"], "no folder /nowhere"),
+        (["--add-folder", "."], "is the job's own folder"),
+        (["--net", "not a host"], "host"),
+        (["--file", "nothing.txt"], "cannot read nothing.txt"),
+        (["--file", "."], "is not a file"),
+        (["--profile", "nobody"], "there is no profile 'nobody'"),
+        (["--profile", "../x"], "there is no profile '../x'"),
+        (["--resume", "nothing like it"], "no conversation has 'nothing like it' in it"),
+        (["--resume", "--continue"], "do not go together"),
+        (["--profile", "careful"], "no flag loosens that"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_a_model_is_asked(
+    allod: Allod, folder: Path, model: Script, args: list[str], said: str
+) -> None:
+    server = model(SAVE)
+    done = allod("do", "--yes", "--model", "scripted", *args, TASK)
+    assert done.returncode in (1, 2), done.stdout
+    assert said in done.stderr and len(done.stderr.splitlines()) == 2, done.stderr
+    assert server.requests == []
+
+
+def test_a_profile_of_ones_own_asks_nothing(allod: Allod, folder: Path, model: Script, home: Home) -> None:
+    model(SAVE, "The total is 42.")
+    (home.config / "profiles" / "mine.toml").write_text('ask = "nothing"\nmodel = "scripted"\n[sampling]\nseed = 77\n')
+    done = allod("do", "--profile", "mine", TASK)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "total.txt").read_text() == "42"
+    (kept,) = json.loads(allod("conversations", "list", "--json").stdout)
+    assert (kept["profile"], kept["model"], kept["title"]) == ("mine", "scripted", TASK)
+
+
+def test_no_apply_shows_and_applies_nothing(allod: Allod, folder: Path, model: Script) -> None:
+    model(SAVE, "The total is 42.")
+    done = allod("do", "--yes", "--no-apply", "--model", "scripted", TASK)
+    assert done.returncode == 0
+    assert "created  total.txt" in done.stdout and "Nothing was applied, as you said." in done.stderr
+    assert not (folder / "total.txt").exists()
+
+
+def test_a_large_model_gets_the_profile_for_large_ones(home: Home) -> None:
+    from allod.cli.job import Wanted, chosen_profile
+
+    def name(model: str) -> str:
+        return chosen_profile(home, Wanted(task="t", folder=Path(), model=model), None)[0]
+
+    assert [name(m) for m in ("qwen2.5-coder:1.5b", "x:3b", "x", "x:500m", "x:latest")] == ["default"] * 5
+    assert [name(m) for m in ("llama3.1:8b", "qwen3-coder:30b-a3b", "x:70B-q4", "x:7b")] == ["large"] * 4
+    (home.config / "profiles").mkdir(parents=True)
+    (home.config / "profiles" / "default.toml").write_text("[sampling]\nseed = 3")
+    assert name("llama3.1:8b") == "default"  # the person's own word
+
+
+def test_where_nothing_confines_code_it_is_said_and_asked(
+    folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from allod.cli.job import Wanted, as_asked, check_sandbox
+    from allod.interpreter import profiles
+
+    monkeypatch.setattr(Sandbox, "confines", False)
+    with pytest.raises(SandboxFailed, match="there is no sandbox on this machine"):
+        check_sandbox(Wanted(task=TASK, folder=folder, yes=True))
+    assert not check_sandbox(Wanted(task=TASK, folder=folder))
+    assert capsys.readouterr().err.startswith("WARNING: there is no sandbox on this machine.")
+    assert not check_sandbox(Wanted(task=TASK, folder=folder, yes=True, unconfined=True))
+    fast = profiles.load(home, "fast")
+    assert as_asked(fast, Wanted(task=TASK, folder=folder), confined=True).ask == "changes"
+    assert as_asked(fast, Wanted(task=TASK, folder=folder), confined=False).ask == "each"
+
+
+# ── files that go along ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_file_from_elsewhere_can_be_read(allod: Allod, folder: Path, model: Script, tmp_path: Path) -> None:
+    (tmp_path / "order.txt").write_text("7 films\n")
+
+    server = model(
+        "```python\nimport glob\nprint(open(glob.glob('/tmp/allod-files-*/order.txt')[0]).read())\n```", "7."
+    )
+    done = allod("do", "--yes", "--model", "scripted", "--file", str(tmp_path / "order.txt"), "How many films?")
+    assert "  7 films" in done.stdout, done.stdout + done.stderr
+    asked = json.dumps(server.requests[0]["messages"][-1])
+    assert "Files given with this job: " in asked and "order.txt" in asked
+    assert "created" not in done.stdout
+    assert list(Path("/tmp").glob("allod-files-*/order.txt")) == []
+
+
+def test_a_picture_is_shown_to_a_model_that_sees(allod: Allod, folder: Path, model: Script) -> None:
+    (folder / "sign.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 20)
+    server = model("```python\nprint(1)\n```", "It says STOP.")
+    done = allod("do", "--yes", "--model", "scripted", "--file", "sign.png", "What does the sign say? Print it")
+    assert done.returncode == 0, done.stderr
+    text, picture = server.requests[0]["messages"][-1]["content"]
+    assert "Files given with this job: sign.png" in text["text"]
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,iVBORw0K")
+    (folder / "fake.png").write_text("no picture")
+    done = allod("do", "--yes", "--model", "scripted", "--file", "fake.png", "What is it?")
+    assert done.returncode == 2 and "is not a PNG, JPEG or WebP picture" in done.stderr
+
+
+def test_that_a_model_sees_none_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from allod.cli.attach import Attached
+
+    (folder / "sign.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 20)
+    attached = Attached([folder / "sign.png"], folder)
+    assert attached.shown(Facts("m", 2048), "m") == []
+    assert capsys.readouterr().err.startswith("m cannot see: only its code can open the picture.")
+    assert attached.shown(Facts("m", 2048, vision=True), "m") == attached.pictures != []
+    assert attached.task("What?") == "What?\nFiles given with this job: sign.png"
+
+
+# ── conversations ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_resume_by_words(allod: Allod, folder: Path, model: Script) -> None:
+    model("```python\nfares = [3, 4]\nprint(sum(fares))\n```", "It is 7.")
+    assert allod("do", "--yes", "--model", "scripted", "Add the fares 3 and 4").returncode == 0
+    model("```python\nprint(1)\n```", "One.")
+    assert allod("do", "--yes", "--model", "scripted", "Print one").returncode == 0
+    second = model("```python\nprint(len(fares) * 100)\n```", "It is 200.")
+    done = allod("do", "--yes", "--resume", "fares", "How many were it, times 100?")
+    assert "  200" in done.stdout, done.stdout + done.stderr
+    assert "Going on with: Add the fares 3 and 4 (1 job, " in done.stderr
+    assert any("Add the fares" in str(message["content"]) for message in second.requests[0]["messages"])
+    listed = json.loads(allod("conversations", "list", "--json").stdout)
+    assert [(each["title"], each["turns"]) for each in listed] == [("Add the fares 3 and 4", 2), ("Print one", 1)]
+    many = allod("do", "--yes", "--resume=", "And now?")
+    assert many.returncode == 2 and "2 conversations may be meant" in many.stderr
+
+
+def test_one_is_picked_in_a_terminal(folder: Path, model: Script, home: Home) -> None:
+    for task in ("First", "Second"):
+        conversation = Conversation.begin(home, folder, "scripted")
+        conversation.record(Started(task, "scripted", str(folder)), Answer(f"{task}!"), Ended("done"))
+        conversation.add([Message("user", task), Message("assistant", f"{task}!")], [], [])
+    model()
+    shell = terminal("--resume")
+    shell.expect_exact("Go on with which one? [1-2]")
+    shell.send("7\r2\r")
+    shell.expect_exact("Going on with: First (1 job")
+    shell.expect_exact(">>> ")
+    shell.send("%tokens\r")
+    shell.expect(r"\d+ tokens; the context holds")
+    shell.send("/bye\r")
+    shell.expect(pexpect.EOF)
+    shell.wait()
+    assert shell.exitstatus == 0
+    assert len(Conversation.list(home)) == 2
+
+
+def test_percent_commands(folder: Path, model: Script, home: Home, tmp_path: Path) -> None:
+    server = model(SAVE, "The total is 42.", "Good.", "Fine.")
+    shell = terminal()
+    shell.expect_exact(">>> ")
+
+    def type_in(line: str, *expected: str) -> None:
+        shell.send(f"{line}\r")
+        for text in expected:
+            shell.expect_exact(text)
+        shell.expect_exact(">>> ")
+
+    type_in("%help", "%undo", "/undo", "%jupyter", "%load")
+    type_in("%nonsense", "There is no %nonsense; %help lists what there is.")
+    type_in("%undo", "Nothing was said yet.")
+    type_in("%info", "model         scripted", "profile       default, asks before each block", "sandbox       ")
+    type_in("%auto_run maybe", "Error: 'maybe' is neither true nor false")
+    type_in("%auto_run true", "Blocks run without asking")
+    shell.send(f"{TASK}\r")
+    shell.expect_exact("Apply it to")
+    shell.send("d\r")
+    shell.expect_exact("Apply it to")
+    shell.send("y\r")
+    shell.expect_exact("Applied:")
+    shell.expect_exact(">>> ")
+    type_in("%% echo shell sees $(cat total.txt) and it", "  shell sees 42 and it")
+    type_in("%jupyter", str(folder / "What-is-40-plus-2-Write-the-total-into-t.ipynb"))
+    type_in("%markdown notes.md", str(folder / "notes.md"))
+    type_in("%markdown notes.md", "is there already")
+    type_in(f"%save {tmp_path / 'said.json'}", str(tmp_path / "said.json"))
+    type_in("%undo", "Forgotten: What is 40 plus 2?", "/undo takes back what was applied")
+    assert (folder / "total.txt").read_text() == "42"
+    type_in("/undo", "Taken back in", "total.txt")
+    assert not (folder / "total.txt").exists()
+    type_in("Say good", "Good.")
+    assert not any("40 plus 2" in str(m["content"]) for m in server.requests[-1]["messages"][1:])
+    type_in("%reset", "A new conversation. The old one: allod do --resume ")
+    type_in(f"%load {tmp_path / 'said.json'}", "messages from")
+    type_in("Say fine", "Fine.")
+    assert any("40 plus 2" in str(m["content"]) for m in server.requests[-1]["messages"][1:])
+    type_in(f"%load {folder / 'keep.txt'}", "cannot read")
+    type_in("%verbose", "whole from here on")
+    shell.send("/bye\r")
+    shell.expect(pexpect.EOF)
+    shell.wait()
+    assert shell.exitstatus == 0
+    assert "40 + 2" in (folder / "notes.md").read_text()
+    cells = json.loads((folder / "What-is-40-plus-2-Write-the-total-into-t.ipynb").read_text())["cells"]
+    assert any("open('total.txt', 'w')" in cell["source"] for cell in cells if cell["cell_type"] == "code")
+
+
+def test_careful_asks_for_each_file_and_offers_no_all(folder: Path, model: Script, home: Home) -> None:
+    two = "```python\nopen('a.txt', 'w').write('1')\nopen('b.txt', 'w').write('2')\nprint('two')\n```"
+    (home.config / "profiles").mkdir(parents=True, exist_ok=True)
+    model(two, "Both are written.")
+    shell = terminal("--profile", "careful", "Write a.txt and b.txt, and say how many they are")
+    shell.expect_exact("Run it? [y]es [n]o [e]dit")
+    shell.send("a\ry\r")
+    shell.expect_exact("Apply created a.txt?")
+    shell.send("n\r")
+    shell.expect_exact("Apply created b.txt?")
+    shell.send("y\r")
+    shell.expect_exact("Applied:")
+    shell.expect(pexpect.EOF)
+    assert sorted(path.name for path in folder.iterdir()) == ["b.txt", "keep.txt"]
+
+
+def test_a_figure_is_kept_where_it_is_said_to_be(allod: Allod, folder: Path, model: Script, home: Home) -> None:
+    pytest.importorskip("matplotlib")
+    model("```python\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nprint('drawn')\n```", "Drawn.")
+    done = allod("do", "--yes", "--model", "scripted", "Show me a line. Print drawn")
+    (path,) = re.findall(r"\[figure: (.+\.png)\]", done.stdout)
+    assert Path(path).read_bytes().startswith(b"\x89PNG")
+    assert Path(path).is_relative_to(home.data / "figures")
+
+
+def test_what_is_interrupted_by_a_kill_can_be_gone_on_with(folder: Path, model: Script, home: Home) -> None:
+    model("```python\nx = 41\nprint('looping')\nwhile True: pass\n```")
+    shell = terminal("Loop for ever")
+    shell.expect_exact("Run it?")
+    shell.send("y\r")
+    shell.expect_exact("  looping\r\n")
+    time.sleep(1.2)  # what goes on is written once a second
+    shell.kill(signal.SIGKILL)
+    shell.wait()
+    conversation = Conversation.last(home, folder)
+    assert conversation is not None and conversation.title == "Loop for ever"
+    assert "x = 41" in conversation.messages[1].text and "interrupted" in conversation.messages[1].text

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from allod.cli.output import note
 from allod.errors import BadRequest
 
 if TYPE_CHECKING:
     from allod.chat import ImagePart
+    from allod.engine.runner import Facts
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -53,6 +55,16 @@ class Attached:
     def task(self, text: str) -> str:
         """What the model is told: the job, and which files came with it."""
         return f"{text}\nFiles given with this job: {', '.join(self.paths)}" if self.paths else text
+
+    def shown(self, facts: "Facts", model: str) -> "list[ImagePart]":
+        """The pictures that the model can look at; that it sees none is said."""
+        if self.pictures and not facts.vision:
+            note(
+                f"{model} cannot see: only its code can open the picture. "
+                "A model that sees: `allod do --profile moondream`."
+            )
+            return []
+        return self.pictures
 
     def close(self) -> None:
         """Removes the copies."""

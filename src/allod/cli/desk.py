@@ -21,7 +21,6 @@ from allod.cli.transcript import JsonLines, Transcript
 from allod.errors import AllodError, Disk
 
 if TYPE_CHECKING:
-    from allod.chat import ImagePart
     from allod.cli.attach import Attached
     from allod.cli.job import Wanted
     from allod.engine.runner import Runner
@@ -109,8 +108,8 @@ class Desk:
 
         changes: tuple[Change, ...] = ()
         ended = e.Ended("stopped")
-        pictures = self.seen(attached)
         text = attached.task(task) if attached else task
+        pictures = attached.shown(self.runner.facts, self.conversation.model) if attached else ()
         try:
             with Interrupts(self.interrupt):
                 job = self.agent.run(text, conversation=self.conversation.id, pictures=pictures)
@@ -143,18 +142,6 @@ class Desk:
         except Disk as error:
             self.kept = False
             note(f"This conversation is not kept: {error.message}. {error.remedy}")
-
-    def seen(self, attached: "Attached | None") -> "Sequence[ImagePart]":
-        """The pictures that the model is shown; that it sees none is said."""
-        if attached is None or not attached.pictures:
-            return ()
-        if self.runner.facts.vision:
-            return attached.pictures
-        note(
-            f"{self.conversation.model} cannot see: only its code can open the picture. "
-            "A model that sees: `allod do --profile moondream`."
-        )
-        return ()
 
     def verdict(self, last: "Ended") -> int:
         """The exit code; on the terminal, why the job was not done."""
