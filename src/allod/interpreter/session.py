@@ -11,7 +11,7 @@ from allod.interpreter import listing, probe
 from allod.interpreter.checks import Result
 from allod.interpreter.kernels import Kernel
 from allod.interpreter.kernels.outputs import Failure, Output
-from allod.interpreter.kernels.specs import named
+from allod.interpreter.kernels.specs import find
 from allod.interpreter.listing import Found, Listing
 from allod.interpreter.workspace import Workspace
 from allod.interpreter.workspace.overlay import Difference
@@ -41,9 +41,10 @@ class Session:
         """Runs code in the kernel of its language. Leaving the loop early interrupts the code.
 
         Raises:
-            LanguageNotFound: no kernel is installed for it.
+            Unsupported: no kernel is installed for it.
         """
-        name = named(language)
+        known = find(language)
+        name = known.name if known else language
         if name not in self.kernels:
             self.kernels[name] = self.kernel.beside(name)
         self._running = self.kernels[name]
