@@ -13,6 +13,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -179,14 +180,20 @@ ANSWERED = ("answer",)
 
 
 def words(events: list[dict[str, Any]], kinds: tuple[str, ...]) -> str:
-    """What was said to the person: the answer, and what the code of the last attempt printed."""
-    said: list[str] = []
+    """What was said to the person: the answer and what the code printed, of the attempt that was taken."""
+    said: dict[int, list[str]] = {1: []}  # by attempt
+    number = 1
     for event in events:
-        if event.get("type") == "notice" and "afresh" in event.get("text", ""):
-            said.clear()
+        text = event.get("text", "")
+        if event.get("type") == "notice":
+            taken = re.match(r"attempt (\d+) of \d+ is taken", text)
+            if taken or "tried afresh" in text:
+                number = int(taken[1]) if taken else number + 1
+                said[number] = []
         elif event.get("type") in kinds and event.get("kind") != "picture":
-            said.append(event.get("text", ""))
-    return "\n".join(said)
+            said[number].append(text)
+    left = {event.get("number") for event in events if event.get("type") == "tried"}
+    return "\n".join(said[max((each for each in said if each not in left), default=number)])
 
 
 def broken(turns: list[dict[str, Any]]) -> str:

@@ -104,3 +104,21 @@ def test_a_mistake_in_the_arguments_is_one_line(arguments: list[str], said: str)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert said in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
+
+
+def test_what_was_said_is_that_of_the_attempt_that_was_taken() -> None:
+    from run import ANSWERED, SAID, words
+
+    def say(sort: str, text: str, **more: object) -> dict[str, object]:
+        return {"type": sort, "text": text} | more
+
+    first = [say("output", "1", kind="stdout"), say("output", "", kind="picture"), say("answer", "One.")]
+    again = [say("notice", "that did not do (x), so it is tried afresh"), say("output", "2"), say("answer", "Two.")]
+    assert words(first, SAID) == "1\nOne."
+    assert words(first, ANSWERED) == "One."
+    assert words([*first, *again], SAID) == "2\nTwo."
+    assert words([*first, *again, {"type": "tried", "number": 1}], SAID) == "2\nTwo."
+    assert words([*first, *again, {"type": "tried", "number": 2}], SAID) == "1\nOne."
+    instead = [say("notice", "attempt 3 of 4 is taken instead: another came to the same"), say("answer", "Three.")]
+    left = [{"type": "tried", "number": number} for number in (1, 2, 4)]
+    assert words([*first, say("notice", "they differ: once more"), *instead, *left], SAID) == "Three."

@@ -235,7 +235,8 @@ print(sum(months.values()), months.most_common(1)[0][0])
 class LateBooks(Task):
     kind = "dates"
     prompts = (
-        "Books in loans.csv have to be back 21 days after they were borrowed; the dates are day.month.year. How many were "
+        "Books in loans.csv have to be back 21 days after they were borrowed; the dates are day.month.year. How many "
+        "were "
         "brought back late, how many days too late were they altogether, and which title was the most overdue?",
     )
 
