@@ -222,6 +222,8 @@ async def test_what_changed_meanwhile_is_a_conflict_and_nothing_is_applied(works
     (folder / "deep" / "er" / "more.txt").write_text("user\n")
     (folder / "b.bin").unlink()
     before = tree_of(folder)
+    said = {change.path for change in workspace.changes() if change.conflict}
+    assert said == {"a.txt", "b.bin", "deep/er/more.txt", "new.txt"}
     with pytest.raises(Conflict) as caught:
         workspace.apply()
     assert "a.txt, b.bin, deep/er/more.txt, new.txt" in caught.value.message

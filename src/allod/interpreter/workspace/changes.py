@@ -26,6 +26,7 @@ class Change(Struct, frozen=True):
     refused: bool = False  # it will not be applied
     folder: str = ""  # the further folder it lies in; empty for the job's own
     preview: str = ""  # what an image or a table holds
+    conflict: bool = False  # it changed in the user's folder while the job ran, too
 
     @property
     def place(self) -> str:

@@ -170,8 +170,13 @@ class Workspace:
     def changes(self) -> list[Change]:
         """The same for people: files, and folders that nothing else in the list implies."""
         found = self.differences()
+        moved = self._moved([d for d in found if not d.refused])
         with opened(self.parts) as pairs:
-            return changes_in(found, pairs)
+            made = changes_in(found, pairs)
+        return [
+            msgspec.structs.replace(c, conflict=True) if c.place.rstrip("/") in moved and not c.refused else c
+            for c in made
+        ]
 
     # ── apply ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -208,9 +213,12 @@ class Workspace:
             part.leave(op for op in journal.ops if op.root == n)
         return Applied(f"{self.path.name}/{record.name}", str(self.folder), done, left)
 
+    def _moved(self, chosen: list[Difference]) -> set[str]:
+        return {path for part in self.parts for path in part.moved(chosen, self.job.began)}
+
     def _check(self, chosen: list[Difference]) -> None:
         """Raises Conflict where a path is neither as it was when the job began nor as the job itself left it."""
-        if moved := sorted(path for part in self.parts for path in part.moved(chosen, self.job.began)):
+        if moved := sorted(self._moved(chosen)):
             more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
             raise Conflict(
                 f"changed in {self.folder} since the job began: {', '.join(moved[:5])}{more}",
