@@ -186,7 +186,7 @@ async def test_a_block_that_fails_again_begins_a_fresh_attempt(home: Home, folde
         seen = await job.do("Total sales.csv, save it as totals.csv. How many?")
         assert "tried afresh" in the(Notice, seen).text
         assert [c.path for c in the(Changes, seen).changes] == ["totals.csv"]  # nothing of the first attempt is left
-        again = job.asked(2)
+        again = job.asked(2)[:-1]  # the last is the opening put into its mouth
         assert len(again) == len(job.asked(0))
         assert "Mind: cv2 is not installed; use from PIL import Image." in again[-1].text
         assert job.runner.requests[2].options.temperature == job.agent.profile.sampling.afresh

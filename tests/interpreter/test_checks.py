@@ -2,6 +2,7 @@
 
 import pytest
 
+from allod.interpreter import checks
 from allod.interpreter.checks import (
     Result,
     asked_columns,
@@ -125,3 +126,37 @@ def test_when_an_answer_without_code_is_believed() -> None:
     assert needs_code("What is 7 to the power of 3000?", set())
     assert not needs_code("Who wrote Faust?", set())
     assert not needs_code("Reply with exactly these words, run nothing: hello 22", {"a.csv"})
+
+
+@pytest.mark.parametrize(
+    ("task", "found"),
+    [
+        (
+            "Which town had most rain, and how many days were dry?",
+            ["Which town had most rain", "how many days were dry"],
+        ),
+        ("Which IP got most and how many?", []),
+        ("What is the total? Save it as a.csv.", []),
+        (
+            "How many are late, how many days in all, and which is worst?",
+            ["How many are late", "how many days in all", "which is worst"],
+        ),
+    ],
+)
+def test_several_questions_in_one_sentence_are_listed(task: str, found: list[str]) -> None:
+    assert checks.questions(task) == found
+
+
+def test_capitals_where_small_letters_were_wanted() -> None:
+    task = "Save the words in words.txt, in small letters"
+    wrong = Result("words.txt", "text, 2 lines", first=["ape", "Bear"])
+    assert "in lower case, with .lower()" in checks.demands(task, set())
+    assert checks.problems(task, {"words.txt"}, [wrong], "x") == ["words.txt has capital letters."]
+    assert not checks.problems(task, {"words.txt"}, [Result("words.txt", "", first=["ape"])], "x")
+    assert not checks.asked_case("the same address, apart from capital letters")
+
+
+def test_columns_end_where_they_are_explained() -> None:
+    assert checks.asked_columns("in hours.csv with the columns person, monday, hours, where monday is a date") == [
+        "person", "monday", "hours",
+    ]  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from allod.chat import ChatChunk, ChatRequest, Message, Options
 from allod.engine.runner import Facts
 from allod.interpreter.events import CodeText
-from allod.interpreter.turn import Turn
+from allod.interpreter.turn import RepeatedFence, Turn
 from scripted import Script, ScriptedRunner
 
 pytestmark = pytest.mark.anyio
@@ -82,3 +82,21 @@ async def test_words_that_were_cut_off_are_not_gone_on_with() -> None:
     turn, runner, _ = await said(["It is a long story, and it has no code at all in it."], 5)
     assert turn.block is None and turn.cut
     assert len(runner.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("x = 1\n```", "x = 1\n```"),
+        ("```python\nx = 1\n```", "x = 1\n```"),
+        ("\n```py\nx = 1\n```", "x = 1\n```"),
+        ("``x", "``x"),
+        ("  x", "  x"),
+        ("```", ""),
+        ("", ""),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_a_fence_that_is_repeated_is_taken_off(said: str, text: str, size: int):
+    fence = RepeatedFence()
+    assert "".join(fence.feed(said[at : at + size]) for at in range(0, len(said), size)) == text

@@ -78,9 +78,14 @@ class Attempt:
         self._failing: set[str] = set()  # blocks that did not do
         self._problems: list[str] = []  # of the last block
         self._turns = 0  # answers of the model
-        self._opening = ""  # what the model's next answer begins with
+        self._opening = self._first_words()  # what the model's next answer begins with
         self._asked = ""  # what the model asked the user instead of working
         self._printed = ""  # by the last block that ran
+
+    def _first_words(self) -> str:
+        """Put into a small model's mouth where it is likely to answer out of its head: nothing to read, or less sure."""
+        brief = self.means.profile.bounds.brief and checks.needs_code(self.task, self.session.names)
+        return prompt.FENCE if brief and (self.number or not self.session.names) else ""
 
     async def run(self) -> AsyncGenerator[Event]:
         """Everything that happens, to the end."""

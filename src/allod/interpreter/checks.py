@@ -8,6 +8,8 @@ import re
 
 from msgspec import Struct, field
 
+from allod.interpreter.patterns import renaming
+
 ENDINGS = "csv|tsv|txt|xlsx?|jsonl?|png|jpe?g|gif|webp|pdf|md|html?|docx|db|sqlite3?|zip|svg|bmp|tiff?|xml|ya?ml|log"
 # A file that is to be made is spoken of as "save it as X", "into an Excel file X", "write them to X".
 MAKE = r"\b(?:as|into|to|in|make|create|write|save|saved|called|named|file|output|produce|draw|build|list)"
@@ -27,7 +29,7 @@ ORDER = (
     (re.compile(r"\bascending|\b(low|small|short|old)(est)? to (the )?(high|large|big|long|new)"), "up"),
     (re.compile(r"\b(sort(ed)?|order(ed)?|rank(ed)?) by\b|\balphabetical|\bsorted\b"), "any"),
 )
-NAME = r"[\w-]+(?: (?!(?:for|in|from|of|with|and|to|as|on|by|only|sorted|each)\b)[\w-]+)?"
+NAME = r"(?!(?:where|which|so|then|one|with|sorted)\b)[\w-]+(?: (?!(?:for|in|from|of|with|and|to|as|on|by|only|sorted|each)\b)[\w-]+)?"
 COLUMNS = re.compile(rf"\bcolumns:?\s+({NAME}(?:(?:,? and |, ){NAME})+)")
 # … and where no word says that they are columns: "save it as errors.csv with hour and count", "with a, b, c and d".
 WORD = r"(?!(?:tell|give|show|print|save|how|what|which|then|also|make|the|all|one|no|only)\b)\w+"
@@ -42,6 +44,11 @@ ASKS = re.compile(
     r"describe|report|summari[sz]e|answer|compare|find out)\b",
     re.IGNORECASE,
 )
+LOWER = re.compile(r"\b(in|to|into) (small letters|lower[- ]?case)\b", re.IGNORECASE)
+UPPER = re.compile(r"\b(in|to|into) (capital letters|capitals|upper[- ]?case)\b", re.IGNORECASE)
+# Where a second question begins within a sentence: ", and how many …", " and what was …".
+QUESTION = r"(?:how (?:many|much|long|often|far|big|large|old)|which|what|who|whose|when|where)\b"
+SECOND = re.compile(rf"(?:,| and|, and)\s+(?=(?:in |on |at |by |for |of |to |from )?{QUESTION})", re.IGNORECASE)
 UNIQUE = re.compile(r"\bwithout (any )?duplicates|\bno duplicates|\beach (one )?only once|\bunique\b", re.IGNORECASE)
 
 
@@ -83,6 +90,12 @@ def problems(task: str, names: set[str], results: list[Result], printed: str) ->
         found.append("The output is mostly NaN: values were assigned to rows that they do not belong to.")
     if (lists := [r for r in results if r.repeated]) and asks_unique(task):
         found.append(f"{lists[0].path} has {lists[0].repeated} duplicates.")
+    if case := asked_case(task):
+        wrong = "capital" if case == "lower" else "small"
+        texts = [
+            r for r in results if not r.columns and r.first and any(line != recased(line, case) for line in r.first)
+        ]
+        found += [f"{each.path} has {wrong} letters." for each in texts[:1]]
     return found
 
 
@@ -116,6 +129,10 @@ def demands(task: str, names: set[str]) -> list[str]:
     """
     there = {name.rpartition("/")[2].casefold() for name in names}
     found: list[str] = []
+    if example := renaming(task):
+        found.append(example)
+    if case := asked_case(task):
+        found.append(f"in {case} case, with .{case}()")
     if asks_unique(task):
         found.append("no duplicates")
     if columns := asked_columns(task):
@@ -124,7 +141,34 @@ def demands(task: str, names: set[str]) -> list[str]:
     if way:
         found.append(words if "sort" in words else f"sorted: {words}")
     made = [name for name in made_files(task) if name.rpartition("/")[2].casefold() not in there]
+    found += questions(task)
     return found + [f"save it as {name}{HOW.get(name.rpartition('.')[2].casefold(), '')}" for name in made[:3]]
+
+
+def questions(task: str) -> list[str]:
+    """The questions of a task that asks several in one sentence: the second is easily forgotten."""
+    found: list[str] = []
+    for sentence in re.split(r"(?<=[.?!])\s+", task):
+        parts: list[str] = []
+        for part in (part.strip(" ,.?") for part in SECOND.split(sentence)):
+            if parts and part.count(" ") < 2:  # "and how many" belongs to what was asked before
+                parts[-1] += f" and {part}"
+            else:
+                parts.append(part)
+        asked = [part for part in parts if re.match(rf"(?:\w+ )?{QUESTION}", part, re.IGNORECASE)]
+        if len(asked) > 1:
+            found += asked
+    return found[:4]
+
+
+def asked_case(task: str) -> str:
+    """Either "lower" or "upper" where a task wants its text so."""
+    return "lower" if LOWER.search(task) else "upper" if UPPER.search(task) else ""
+
+
+def recased(text: str, case: str) -> str:
+    """A text in that case."""
+    return text.lower() if case == "lower" else text.upper()
 
 
 def asks_unique(task: str) -> bool:

@@ -113,7 +113,7 @@ class Tried(Struct, frozen=True, tag="tried"):
     number: int
     status: str
     reason: str = ""
-    codes: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
 
 
 class Ended(Struct, frozen=True, tag="ended"):

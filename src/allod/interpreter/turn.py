@@ -37,6 +37,7 @@ class Turn:
         self.text = ""
         self.cut = False  # it ended within a block, or at the limit of tokens
         self._finish = ""
+        self._fence: RepeatedFence | None = None
         self.prompt_tokens = 0
         self.output_tokens = 0  # as the pieces came: llama.cpp sends one a token
 
@@ -51,6 +52,7 @@ class Turn:
         parser = BlockParser()
         if opening:
             self.text = opening
+            self._fence = RepeatedFence()
             for event in self._take(parser.feed(opening)):
                 yield event
         for _ in range(1 + CONTINUED):
@@ -73,7 +75,8 @@ class Turn:
         self._finish = ""
         async with contextlib.aclosing(self._chunks(request)) as chunks:
             while (chunk := await until(self.stop, anext(chunks, None))) is not None:
-                self.text += chunk.text
+                text = self._fence.feed(chunk.text) if self._fence else chunk.text
+                self.text += text
                 self.output_tokens += bool(chunk.text or chunk.thinking)
                 self._finish = chunk.finish or self._finish
                 if chunk.usage:
@@ -81,7 +84,7 @@ class Turn:
                     self.output_tokens = output_tokens + chunk.usage.output_tokens
                 if chunk.thinking:
                     yield Thought(chunk.thinking)
-                for event in self._take(parser.feed(chunk.text)):
+                for event in self._take(parser.feed(text)):
                     yield event
                 if self.block:
                     return
@@ -125,6 +128,25 @@ class Turn:
                 self.block = piece.block
                 break
         return events
+
+
+class RepeatedFence:
+    """Takes off the fence that a model may write although it was put into its mouth."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._done = False
+
+    def feed(self, text: str) -> str:
+        """What of the text is not the fence, as soon as that is clear."""
+        if self._done:
+            return text
+        self._held += text
+        lead = self._held.lstrip()
+        if "```".startswith(lead[:3]) and (len(lead) < 3 or "\n" not in lead):
+            return ""
+        self._done = True
+        return lead.partition("\n")[2] if lead.startswith("```") else self._held
 
 
 async def until(stop: asyncio.Event, wanted: Awaitable[T]) -> T | None:

@@ -13,6 +13,8 @@ def pandas(pd):
     arguments(pd)
     columns_of_groups(pd)
     lost_index(pd)
+    lost_values(pd)
+    products_of_sums(pd)
     warnings.filterwarnings("ignore", message="Could not infer format")
     if hasattr(pd.errors, "ChainedAssignmentError"):
         warnings.filterwarnings("error", category=pd.errors.ChainedAssignmentError)
@@ -117,6 +119,65 @@ def lost_index(pd):
 
     pd.DataFrame.to_csv = told(pd.DataFrame.to_csv)
     pd.DataFrame.to_excel = told(pd.DataFrame.to_excel)
+
+
+def lost_values(pd):
+    """``df["mean"] = df.groupby("a")["b"].mean()`` fills the column with nothing, as no row has a group's label.
+
+    An error here, where pandas says nothing.
+    """
+    real = pd.DataFrame.__setitem__
+
+    def setitem(self, key, value):
+        if isinstance(value, pd.Series) and len(value) and len(self) and not self.index.equals(value.index):
+            name = value.index.name
+            if name is not None and not value.isna().all() and not self.index.isin(value.index).any():
+                raise ValueError(
+                    f"this would be empty: it has one value for each {name} ({len(value)}), "
+                    f"not for each of the {len(self)} rows. It is a table of its own: "
+                    f"groupby({str(name)!r}, as_index=False); for a value in each row use transform"
+                )
+        real(self, key, value)
+
+    pd.DataFrame.__setitem__ = setitem
+
+
+def products_of_sums(pd):
+    """Columns that were summed by group and are then multiplied with each other: nobody wants that product.
+
+    The amounts have to be multiplied row by row before they are summed; an error here says so.
+    """
+    mark = "allod_sums"
+    groups = pd.core.groupby.DataFrameGroupBy
+    series, frame = pd.Series, pd.DataFrame
+
+    def marked(function):
+        def call(self, *args, **kwargs):
+            result = function(self, *args, **kwargs)
+            summed = function.__name__ == "sum" or (args and is_sum(args[0])) or is_sum(kwargs.get("func"))
+            if summed and isinstance(result, frame) and len(result) < len(self.obj):
+                result.attrs[mark] = True
+            return result
+
+        call.__name__, call.__doc__, call.__wrapped__ = function.__name__, function.__doc__, function
+        return call
+
+    def is_sum(what):
+        return what == "sum" or (isinstance(what, dict) and len(what) > 1 and all(v == "sum" for v in what.values()))
+
+    for name in ("sum", "agg", "aggregate"):
+        setattr(groups, name, marked(getattr(groups, name)))
+    real = series.__mul__
+
+    def mul(self, other):
+        if isinstance(other, series) and self.attrs.get(mark) and other.attrs.get(mark):
+            raise ValueError(
+                "these are sums of many rows, and the product of sums is not what each row comes to: "
+                f"multiply {self.name} and {other.name} in the rows first, then sum the product"
+            )
+        return real(self, other)
+
+    series.__mul__ = mul
 
 
 def lost_assignments(pd):
