@@ -1,0 +1,427 @@
+"""One person's or program's work in one folder: jobs, their changes, the conversation. What every door stands on.
+
+    async with AsyncInterpreter("~/films", approve=ask) as interpreter:
+        async for event in interpreter.do("Turn the film table in films.pdf into an Excel file"):
+            ...                                  # see allod.interpreter.events
+        await interpreter.apply()                # until then the folder is as it was
+
+Owns the conversation, the agent and its workspace, and the model only while a job is done. One job at a time; several
+interpreters may work side by side, in the same folder too. Everything is kept as it happens, and what breaks off is
+kept as far as it came. It never talks to a person: ``approve`` and ``ask`` do. ``blocking`` is the same without async.
+"""
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from allod.chat import ImagePart
+from allod.engine import LoadOptions, Runner, connect
+from allod.errors import BadRequest, Conflict, NotFound, SandboxFailed, Unsupported
+from allod.home import Home
+from allod.interpreter import profiles
+from allod.interpreter.agent import Agent
+from allod.interpreter.attempt import Decision
+from allod.interpreter.conversations import Conversation
+from allod.interpreter.events import Applied, Changes, Code, Ended, Event, Notice
+from allod.interpreter.given import Given, land, unchanged
+from allod.interpreter.profiles import Profile
+from allod.interpreter.sandbox import Sandbox
+from allod.interpreter.workspace import Change, Workspace, checked, grants, undo
+from allod.interpreter.workspace.changes import Applied as Written
+from allod.interpreter.workspace.grants import Grants
+
+Verdict = Decision | bool | str  # to a block: run it or not; a text is the block as it was edited
+Approve = Callable[[Code], Verdict | Awaitable[Verdict]]
+Ask = Callable[[str, bool], str | Awaitable[str]]  # what input() asks, whether it is a password
+
+
+class Leaser(Protocol):
+    """What is asked of an engine, in this process or behind a server."""
+
+    def lease(
+        self, model: str, options: LoadOptions | None = None, keep_alive: float | None = None
+    ) -> AbstractAsyncContextManager[Runner]:
+        """A loaded model for the time of the ``async with``."""
+        ...
+
+
+class AsyncInterpreter:
+    """Enter it to begin.
+
+    Args:
+        folder: where to work. With ``conversation`` and none given, that of the conversation.
+        model: a name; none: the conversation's, else the profile's.
+        profile: a name or a profile; none: the conversation's, else ``default``.
+        conversation: the id of one to go on with.
+        read, folders, net, packages: what code may reach besides the folder, on top of what the profile grants.
+        approve: asked before each block of the model's code. Without it blocks run unasked in the sandbox, where they
+            change nothing outside the workspace; a strict profile and a machine without a sandbox need it.
+        ask: answers what code asks with input(); without it such code fails.
+        auto: changes are applied at the end of each job that is done, unless they delete every file.
+        engine: to lease models from; none: the server if it runs, else an engine in this process.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        model: str | None = None,
+        profile: str | Profile | None = None,
+        *,
+        conversation: str = "",
+        read: Sequence[str | Path] = (),
+        folders: Sequence[str | Path] = (),
+        net: Sequence[str] = (),
+        packages: bool = False,
+        approve: Approve | None = None,
+        ask: Ask | None = None,
+        auto: bool = False,
+        unconfined: bool = False,
+        seed: int | None = None,
+        keep_alive: float | None = None,
+        home: Home | None = None,
+        engine: Leaser | None = None,
+    ) -> None:
+        self.home = home or Home.open()
+        self.auto = auto
+        self.approve = approve
+        self.ask = ask
+        self.unconfined = unconfined
+        self.keep_alive = keep_alive
+        self._engine = engine
+        self._wanted = Grants(tuple(map(Path, read)), tuple(map(Path, folders)), tuple(net), packages)
+        before = Conversation.get(self.home, conversation) if conversation else None
+        place = folder if folder is not None else before.folder if before and before.folder else "."
+        self.folder = checked(Path(place))
+        self.profile = self._loaded(profile or (before.profile if before else "") or "default", seed)
+        self.grants = self._granted()
+        self.model = model or (before.model if before else "") or self.profile.model
+        name = profile if isinstance(profile, str) else before.profile if before else ""
+        self._begin = (self.model, name or "default")
+        self._conversation = before
+        self._agent: Agent | None = None
+        self._given: dict[str, bytes] = {}  # files that were attached, by path: digest of what they held
+        self._applied: list[str] = []  # what is undone, last first
+        self._busy = False
+        self._stack = AsyncExitStack()
+        self.check(approve)
+
+    def _loaded(self, profile: str | Profile, seed: int | None) -> Profile:
+        loaded = profiles.load(self.home, profile) if isinstance(profile, str) else profile
+        if seed is None:
+            return loaded
+        return msgspec.structs.replace(loaded, sampling=msgspec.structs.replace(loaded.sampling, seed=seed))
+
+    def _granted(self) -> Grants:
+        """What the profile and the caller let code reach. Raises AllodError for what makes no sense."""
+        own, more = self.profile.grants, self._wanted
+        if self.profile.strict and more != Grants():
+            raise BadRequest("this profile grants nothing", "Leave out read, folders, net, packages, or take another.")
+        whole = grants.parse(
+            read=[*own.read, *more.read],
+            folders=[*own.folders, *more.folders],
+            net=[*own.net, *more.net],
+            packages=own.packages or more.packages,
+        )
+        whole.check(self.folder, self.home)
+        return whole
+
+    def check(self, approve: Approve | None) -> None:
+        """Raises SandboxFailed or BadRequest where code may not run without a person's leave."""
+        if self.profile.strict and (approve is None or self.auto):
+            raise BadRequest(
+                "this profile asks before everything", "Give approve, leave out auto, or take another profile."
+            )
+        if approve is None and not self.unconfined and not Sandbox.find().confines:
+            raise SandboxFailed(
+                "there is no sandbox on this machine: code could read and change everything that you can",
+                "Give approve, which is asked before each block. `allod doctor` says what is missing.",
+            )
+
+    # ── its life ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Makes the workspace. Nothing runs yet, and no model is loaded."""
+        workspace = await asyncio.to_thread(Workspace.create, self.home, self.folder, self.grants)
+        try:
+            if self._engine is None:
+                self._engine = await self._stack.enter_async_context(connect(self.home))
+            if self._conversation is None:
+                self._conversation = Conversation.begin(self.home, self.folder, self._begin[0], profile=self._begin[1])
+        except BaseException:
+            workspace.discard()
+            await self._stack.aclose()
+            raise
+        self._agent = self._made(workspace)
+
+    async def close(self) -> None:
+        """Ends the session; what was not applied is dropped. A conversation in which nobody spoke is, too."""
+        agent, self._agent = self._agent, None
+        try:
+            if agent is not None:
+                await agent.close()
+                await asyncio.to_thread(agent.workspace.discard)
+            if (said := self._conversation) is not None and said.head is None and not said.tree():
+                said.delete()
+        finally:
+            await self._stack.aclose()
+
+    def _made(self, workspace: Workspace) -> Agent:
+        # The runner is that of the job at hand: `do` leases it.
+        said = self.conversation
+        return Agent(_NO_RUNNER, workspace, self.profile, history=said.messages, codes=said.blocks)
+
+    @property
+    def conversation(self) -> Conversation:
+        """What was said, in the database; its ``id`` resumes it."""
+        if self._conversation is None:
+            raise BadRequest("the interpreter has not begun", "Enter it first: `with Interpreter(…) as interpreter`.")
+        return self._conversation
+
+    @property
+    def agent(self) -> Agent:
+        """Who does the jobs."""
+        if self._agent is None:
+            raise BadRequest("the interpreter is not open", "Enter it first: `with Interpreter(…) as interpreter`.")
+        return self._agent
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is going on."""
+        return self._busy
+
+    def _idle(self) -> Agent:
+        if self._busy:
+            raise Conflict("a job is going on in this conversation", "Wait for its end, or stop it.")
+        return self.agent
+
+    async def rest(self) -> None:
+        """Ends the session's processes. Its files stay as they are, its variables come back with the next job."""
+        await self._idle().close()
+
+    # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def do(
+        self,
+        task: str,
+        *,
+        files: Sequence[str | Path | Given] = (),
+        model: str = "",
+        approve: Approve | None = None,
+        ask: Ask | None = None,
+    ) -> AsyncGenerator[Event]:
+        """Does one job; the last event is Ended. Leaving the loop early ends it.
+
+        ``files`` go with it: those outside the folder are copied to where code sees them, and pictures are shown to a
+        model that sees. ``model``, ``approve`` and ``ask`` take the place of the interpreter's own for this job.
+
+        Raises:
+            AllodError: the model cannot be used, a file cannot be read, or a job is going on.
+        """
+        agent = self._idle()
+        if not task.strip():
+            raise BadRequest("there is no job", "Say what to do.")
+        self.check(approve or self.approve)
+        given = [file if isinstance(file, Given) else Given.at(Path(file), self.folder) for file in files]
+        self._busy = True
+        try:
+            options = LoadOptions(context=self.profile.bounds.context)
+            assert self._engine is not None
+            async with self._engine.lease(model or self.model, options, self.keep_alive) as runner:
+                means = agent.means
+                means.runner = runner
+                means.approve = _approver(approve or self.approve)
+                means.ask = _asker(ask or self.ask)
+                async with aclosing(self._job(agent, runner, task, given)) as events:
+                    async for event in events:
+                        yield event
+        finally:
+            self._busy = False
+
+    async def _job(self, agent: Agent, runner: Runner, task: str, given: list[Given]) -> AsyncGenerator[Event]:
+        """One job, written down as it goes."""
+        said = self.conversation
+        pictures = [file.picture for file in given if file.picture is not None]
+        text, notices = await self._attached(agent, task, given), list[Notice]()
+        if pictures and not runner.facts.vision:
+            notices.append(Notice(f"{runner.facts.model} cannot see: only its code can open the picture"))
+            pictures: list[ImagePart] = []
+        ended: Ended | None = None
+        changes: tuple[Change, ...] = ()
+        try:
+            async with aclosing(agent.run(text, conversation=said.id, pictures=pictures)) as events:
+                async for event in events:
+                    if isinstance(event, Ended):
+                        ended = event
+                        break
+                    if isinstance(event, Changes):
+                        changes = tuple(c for c in event.changes if not self._is_given(agent, c))
+                        if not changes:
+                            continue
+                        event = Changes(changes)
+                    await asyncio.to_thread(said.record, event)
+                    yield event
+                    while notices:
+                        await asyncio.to_thread(said.record, notices[0])
+                        yield notices.pop(0)
+            ended = ended or Ended("stopped")
+            if changes and self.auto and ended.status == "done":
+                done = await self._applied_unasked(changes)
+                await asyncio.to_thread(said.record, done)
+                yield done
+            await asyncio.to_thread(said.record, ended)
+            await asyncio.to_thread(said.add, agent.history, agent.codes, [])
+            yield ended
+        finally:
+            said.leave()
+
+    async def _attached(self, agent: Agent, task: str, given: list[Given]) -> str:
+        """Puts files where code sees them; the task with their paths."""
+        if not given:
+            return task
+        paths: list[str] = []
+        for file in given:
+            if file.data is None:
+                paths.append(file.name)
+                continue
+            path, digest = await land(await agent.session(), file)
+            self._given[path] = digest
+            paths.append(path)
+        return f"{task}\nFiles given with this job: {', '.join(paths)}"
+
+    def _is_given(self, agent: Agent, change: Change) -> bool:
+        """Whether a change is nothing but a file that came with a job, as it came."""
+        digest = self._given.get(change.path) if change.kind == "created" and not change.folder else None
+        return digest is not None and unchanged(agent.workspace.upper, change.path, digest)
+
+    async def stop(self) -> None:
+        """Ends the job that is going on: the model stops, code is interrupted, variables stay."""
+        if self._agent is not None and self._busy:
+            await self._agent.stop()
+
+    # ── changes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def changes(self) -> tuple[Change, ...]:
+        """The files that are not as they were, by all jobs so far. Nothing of it is in the folder yet."""
+        agent = self._idle()
+        found = await asyncio.to_thread(agent.workspace.changes)
+        return tuple(change for change in found if not self._is_given(agent, change))
+
+    async def apply(self, paths: Sequence[str] | None = None, *, overwrite: bool = False) -> Written:
+        """Writes the changes into the folder: all, or those at or below ``paths``. All or nothing; undoable.
+
+        Raises:
+            NotFound: nothing changed at one of them.
+            Conflict: a file changed in the folder meanwhile, or a job is going on.
+        """
+        agent = self._idle()
+        if paths is None and self._given:
+            paths = [change.place for change in await self.changes()]
+        done = await asyncio.to_thread(agent.workspace.apply, paths, overwrite=overwrite)
+        if done.changes:
+            self._applied.append(done.id)
+        return done
+
+    async def _applied_unasked(self, changes: Sequence[Change]) -> Event:
+        if empties(self.folder, changes):
+            return Notice("nothing was applied, as it would delete every file there is")
+        agent = self.agent
+        done = await asyncio.to_thread(agent.workspace.apply, [c.place for c in changes if not c.refused])
+        if done.changes:
+            self._applied.append(done.id)
+        return Applied(done.folder, tuple(change.place for change in done.changes))
+
+    async def discard(self) -> None:
+        """Drops what was not applied. Variables stay as far as they can be made again."""
+        agent = self._idle()
+        fresh = await asyncio.to_thread(Workspace.create, self.home, self.folder, self.grants)
+        self._agent = self._made(fresh)
+        self._given = {}
+        await agent.close()
+        await asyncio.to_thread(agent.workspace.discard)
+
+    async def undo(self, *, overwrite: bool = False) -> Written:
+        """Takes back what this interpreter applied last; again, and what it applied before that.
+
+        Raises:
+            NotFound: it applied nothing that is left to take back.
+            Conflict: a file was changed since, or something else was applied after it.
+        """
+        self._idle()
+        if not self._applied:
+            raise NotFound("nothing was applied that could be taken back", "`allod changes` lists what jobs changed.")
+        records = await asyncio.to_thread(undo.history, self.home, self.folder)
+        last = next((record.id for record in records if record.state == "applied"), "")
+        if last != self._applied[-1]:
+            raise Conflict(
+                f"another job's changes were applied in {self.folder} since", "Take those back first: `allod undo`."
+            )
+        done = await asyncio.to_thread(undo.undo, self.home, self.folder, overwrite=overwrite)
+        self._applied.pop()
+        assert done is not None
+        return done
+
+
+class _NoRunner:
+    """Stands for the model between jobs."""
+
+    def __getattr__(self, name: str) -> object:
+        raise Unsupported("no model is held between jobs", "Ask the engine for one.")
+
+
+_NO_RUNNER: Runner = _NoRunner()  # pyright: ignore[reportAssignmentType]
+
+
+def _approver(approve: Approve | None) -> Callable[[Code], Awaitable[Decision]] | None:
+    """The same as the agent asks it."""
+    if approve is None:
+        return None
+
+    async def asked(code: Code) -> Decision:
+        said = approve(code)
+        said = await said if inspect.isawaitable(said) else said
+        if isinstance(said, Decision):
+            return said
+        return Decision(True, said) if isinstance(said, str) else Decision(bool(said))
+
+    return asked
+
+
+def _asker(ask: Ask | None) -> Callable[[str, bool], Awaitable[str]] | None:
+    if ask is None:
+        return None
+
+    async def asked(prompt: str, password: bool) -> str:
+        said = ask(prompt, password)
+        return await said if inspect.isawaitable(said) else said
+
+    return asked
+
+
+def empties(folder: Path, changes: Sequence[Change]) -> bool:
+    """Whether the changes delete every file in the folder: hardly what anybody said yes to beforehand.
+
+    Where as many files are new as are gone, they were moved or renamed.
+    """
+    own = [change for change in changes if not change.folder]
+    gone = {change.path for change in own if change.kind == "deleted"}
+    new = [change.path for change in own if change.kind == "created" and not change.path.endswith("/")]
+    if not gone or len(new) >= len(gone):
+        return False
+    files = (Path(top, name).relative_to(folder) for top, _, names in os.walk(folder) for name in names)
+    return all(str(file) in gone for file in files)

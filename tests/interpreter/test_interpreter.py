@@ -1,0 +1,400 @@
+"""The interpreter as a program uses it: a scripted model, a real kernel in a real sandbox, a real database."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allod import AsyncInterpreter, Interpreter
+from allod.errors import AllodError, BadRequest, Conflict, ModelNotFound, NotFound
+from allod.home import Home
+from allod.interpreter import profiles
+from allod.interpreter.attempt import Decision
+from allod.interpreter.conversations import Conversation
+from allod.interpreter.events import Answer, Applied, Changes, Code, Ended, Event, Notice, Output, Started
+from allod.interpreter.given import Given
+from allod.interpreter.workspace import fonts
+from scripted import ScriptedEngine, ScriptedRunner
+
+pytestmark = pytest.mark.anyio
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(24)
+
+
+@pytest.fixture(autouse=True)
+def no_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(fonts, "make", nothing)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "work"
+    path.mkdir()
+    (path / "note.txt").write_text("alpha\n")
+    return path
+
+
+def block(code: str) -> str:
+    return f"```python\n{code}\n```\n"
+
+
+def writes(name: str, text: str = "x") -> str:
+    return block(f"open({name!r}, 'w').write({text!r})\nprint('written')")
+
+
+SAVE = "Save the letter x as {}"
+
+
+def engine(*replies: Any, **facts: Any) -> Any:
+    return ScriptedEngine(ScriptedRunner(replies, **facts))
+
+
+def plain(home: Home) -> Any:
+    """The default profile, one attempt a job."""
+    import msgspec
+
+    profile = profiles.load(home)
+    return msgspec.structs.replace(profile, bounds=msgspec.structs.replace(profile.bounds, attempts=1, agree=1))
+
+
+def ended(events: list[Event]) -> Ended:
+    assert isinstance(events[-1], Ended)
+    return events[-1]
+
+
+def test_importing_allod_loads_nothing() -> None:
+    code = "import sys, allod; allod.__version__; print(sorted(m for m in sys.modules if m.startswith('allod')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['allod']"
+
+
+def test_there_is_nothing_else_in_the_package() -> None:
+    import allod
+
+    with pytest.raises(AttributeError, match="no attribute 'Interpretr'"):
+        _ = allod.Interpretr  # type: ignore[attr-defined]
+
+
+# ── a job ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_job_its_changes_and_taking_them_back(home: Home, folder: Path) -> None:
+    with Interpreter(folder, profile=plain(home), home=home, engine=engine(writes("a.txt"), "Done.")) as interpreter:
+        events = list(interpreter.do(SAVE.format("a.txt")))
+        assert isinstance(events[0], Started)
+        assert ended(events).status == "done"
+        assert not (folder / "a.txt").exists()
+        assert [change.path for change in interpreter.changes()] == ["a.txt"]
+        assert [change.path for change in interpreter.apply().changes] == ["a.txt"]
+        assert (folder / "a.txt").read_text() == "x"
+        assert interpreter.changes() == ()
+        interpreter.undo()
+        assert not (folder / "a.txt").exists()
+        with pytest.raises(NotFound):
+            interpreter.undo()
+
+
+def test_some_changes_are_applied_and_the_others_dropped(home: Home, folder: Path) -> None:
+    replies = [block("for name in 'ab': open(name + '.txt', 'w').write(name)"), "Done."]
+    with Interpreter(folder, profile=plain(home), home=home, engine=engine(*replies)) as interpreter:
+        list(interpreter.do("Save a.txt and b.txt"))
+        interpreter.apply(["a.txt"])
+        assert sorted(path.name for path in folder.iterdir()) == ["a.txt", "note.txt"]
+        with pytest.raises(NotFound):
+            interpreter.apply(["../note.txt"])
+        interpreter.discard()
+        assert interpreter.changes() == ()
+    assert not (folder / "b.txt").exists()
+
+
+def test_variables_stay_when_changes_are_dropped(home: Home, folder: Path) -> None:
+    replies = [block("number = 41\nopen('a.txt', 'w').write('a')"), "Done.", block("print(number + 1)"), "It is 42."]
+    with Interpreter(folder, profile=plain(home), home=home, engine=engine(*replies)) as interpreter:
+        list(interpreter.do("Save a.txt"))
+        interpreter.discard()
+        events = list(interpreter.do("What is number plus one?"))
+        assert "42" in "".join(event.text for event in events if isinstance(event, Output))
+
+
+def test_auto_applies_what_is_done(home: Home, folder: Path) -> None:
+    with Interpreter(folder, profile=plain(home), home=home, auto=True, engine=engine(writes("a.txt"), "Done.")) as it:
+        events = list(it.do(SAVE.format("a.txt")))
+        (applied,) = (event for event in events if isinstance(event, Applied))
+        assert applied.paths == ("a.txt",)
+        assert (folder / "a.txt").read_text() == "x"
+        it.undo()
+    assert not (folder / "a.txt").exists()
+
+
+def test_auto_never_deletes_everything(home: Home, folder: Path) -> None:
+    script = engine(block("import os\nos.remove('note.txt')\nprint('gone')"), "Done.")
+    with Interpreter(folder, profile=plain(home), home=home, auto=True, engine=script) as interpreter:
+        events = list(interpreter.do("Delete note.txt"))
+        assert any(isinstance(event, Changes) for event in events)
+        assert not any(isinstance(event, Applied) for event in events)
+    assert (folder / "note.txt").exists()
+
+
+def test_undo_keeps_its_hands_off_what_others_applied(home: Home, folder: Path) -> None:
+    options: dict[str, Any] = {"profile": plain(home), "home": home}
+    with (
+        Interpreter(folder, engine=engine(writes("a.txt"), "Done."), **options) as one,
+        Interpreter(folder, engine=engine(writes("b.txt"), "Done."), **options) as other,
+    ):
+        for interpreter, name in ((one, "a.txt"), (other, "b.txt")):
+            list(interpreter.do(SAVE.format(name)))
+            interpreter.apply()
+        with pytest.raises(Conflict):
+            one.undo()
+        other.undo()
+        one.undo()
+    assert [path.name for path in folder.iterdir()] == ["note.txt"]
+
+
+# ── who is asked ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "content"),
+    [
+        (True, "done", "x"),
+        (False, "declined", None),
+        ("open('a.txt', 'w').write('mine')", "done", "mine"),
+        (Decision(True), "done", "x"),
+    ],
+)
+def test_approve(home: Home, folder: Path, verdict: Any, status: str, content: str | None) -> None:
+    seen: list[Code] = []
+
+    def approve(code: Code) -> Any:
+        seen.append(code)
+        return verdict
+
+    script = engine(writes("a.txt"), "Done.")
+    with Interpreter(folder, profile=plain(home), home=home, engine=script, approve=approve) as interpreter:
+        assert ended(list(interpreter.do(SAVE.format("a.txt")))).status == status
+        assert len(seen) == 1
+        interpreter.apply()
+    path = folder / "a.txt"
+    assert (path.read_text() if path.exists() else None) == content
+
+
+def test_an_error_of_approve_is_the_callers(home: Home, folder: Path) -> None:
+    def approve(code: Code) -> bool:
+        raise ZeroDivisionError("mine")
+
+    script = engine(writes("a.txt"), "Done.", "Hello.")
+    with Interpreter(folder, profile=plain(home), home=home, engine=script, approve=approve) as interpreter:
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            list(interpreter.do(SAVE.format("a.txt")))
+        assert interpreter.changes() == ()
+
+
+def test_input_is_answered(home: Home, folder: Path) -> None:
+    script = engine(block("print('Hello ' + input('Who? '))"), "Done.")
+    with Interpreter(
+        folder, profile=plain(home), home=home, engine=script, ask=lambda prompt, password: f"{prompt}Ada {password}"
+    ) as interpreter:
+        events = list(interpreter.do("Greet whoever I name"))
+        assert "Hello Who? Ada False" in "".join(event.text for event in events if isinstance(event, Output))
+
+
+def test_a_strict_profile_needs_approve(home: Home, folder: Path) -> None:
+    with pytest.raises(BadRequest, match="asks before everything"):
+        Interpreter(folder, profile="careful", home=home, engine=engine())
+    with pytest.raises(BadRequest, match="grants nothing"):
+        Interpreter(folder, profile="careful", home=home, engine=engine(), approve=lambda _: True, packages=True)
+
+
+# ── bad input ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"folder": "/no/such/folder"},
+        {"folder": "/etc"},
+        {"folder": "a\0b"},
+        {"profile": "no-such-profile"},
+        {"profile": "../default"},
+        {"conversation": "0123456789abcdef"},
+        {"conversation": "' OR 1=1 --"},
+        {"read": ["/no/such/folder"]},
+        {"net": ["not a host!"]},
+    ],
+)
+def test_wrong_arguments_are_errors_of_one_line(home: Home, folder: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(AllodError) as caught:
+        Interpreter(**{"folder": folder, "home": home, "engine": engine(), **options})
+    assert caught.value.remedy
+    assert "\n" not in caught.value.message
+
+
+def test_before_it_begins_and_after_its_end(home: Home, folder: Path) -> None:
+    interpreter = Interpreter(folder, home=home, engine=engine())
+    for call in (interpreter.changes, interpreter.apply, interpreter.stop, lambda: list(interpreter.do("Hi"))):
+        with pytest.raises(BadRequest, match="not open"):
+            call()
+    interpreter.close()
+    with interpreter:
+        pass
+    interpreter.close()
+    with pytest.raises(BadRequest, match="not open"):
+        interpreter.changes()
+
+
+def test_an_empty_job_and_a_missing_model(home: Home, folder: Path) -> None:
+    with Interpreter(folder, "no-such-model", home=home) as interpreter:
+        with pytest.raises(BadRequest, match="no job"):
+            list(interpreter.do(" \n"))
+        with pytest.raises(ModelNotFound):
+            list(interpreter.do("Count the files"))
+        assert not interpreter.changes()
+
+
+def test_what_nobody_said_anything_in_is_not_kept(home: Home, folder: Path) -> None:
+    with Interpreter(folder, home=home, engine=engine()):
+        pass
+    assert Conversation.list(home) == []
+
+
+# ── stopping, several at once, going on ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_stop_from_another_thread(home: Home, folder: Path) -> None:
+    script = engine(block("import time\nprint('begun', flush=True)\ntime.sleep(60)"))
+    with Interpreter(folder, profile=plain(home), home=home, engine=script) as interpreter:
+        events: list[Event] = []
+        begun = time.monotonic()
+        for event in interpreter.do("Wait a minute and save it"):
+            events.append(event)
+            if isinstance(event, Output):
+                threading.Thread(target=interpreter.stop).start()
+        assert ended(events).status == "stopped"
+        assert time.monotonic() - begun < 30
+
+
+def test_leaving_the_loop_ends_the_job_and_keeps_what_was_said(home: Home, folder: Path) -> None:
+    script = engine(block("import time\nprint('begun', flush=True)\ntime.sleep(60)"), writes("a.txt"), "Done.")
+    with Interpreter(folder, profile=plain(home), home=home, engine=script) as interpreter:
+        for event in interpreter.do("Wait a minute and save it"):
+            if isinstance(event, Output):
+                break
+        id_ = interpreter.conversation.id
+        assert ended(list(interpreter.do(SAVE.format("a.txt")))).status == "done"
+    first, second = Conversation.get(home, id_).turns()
+    assert (first.status, second.status) == ("", "done")
+    assert any(isinstance(event, Code) for event in first.events)
+
+
+def test_closing_from_another_thread_ends_the_job(home: Home, folder: Path) -> None:
+    script = engine(block("import time\nprint('begun', flush=True)\ntime.sleep(60)"))
+    interpreter = Interpreter(folder, profile=plain(home), home=home, engine=script)
+    interpreter.open()
+    with pytest.raises(BadRequest, match="closed"):
+        for event in interpreter.do("Wait a minute and save it"):
+            if isinstance(event, Output):
+                threading.Thread(target=interpreter.close).start()
+
+
+def test_several_at_once_in_threads(home: Home, folder: Path) -> None:
+    results: dict[str, list[str]] = {}
+
+    def work(name: str) -> None:
+        with Interpreter(folder, profile=plain(home), home=home, engine=engine(writes(name), "Done.")) as interpreter:
+            list(interpreter.do(SAVE.format(name)))
+            results[name] = [change.path for change in interpreter.changes()]
+            interpreter.apply()
+
+    names = ["a.txt", "b.txt"]
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == {name: [name] for name in names}
+    assert sorted(path.name for path in folder.iterdir()) == [*names, "note.txt"]
+
+
+def test_going_on_with_a_conversation(home: Home, folder: Path) -> None:
+    options: dict[str, Any] = {"profile": plain(home), "home": home}
+    with Interpreter(folder, engine=engine(block("number = 41\nprint(number)"), "It is 41."), **options) as interpreter:
+        list(interpreter.do("Set number to 41 and tell me"))
+        id_ = interpreter.conversation.id
+    again = engine(block("print(number + 1)"), "It is 42.")
+    with Interpreter(conversation=id_, engine=again, **options) as interpreter:
+        assert interpreter.folder == folder.resolve()
+        events = list(interpreter.do("What is number plus one?"))
+    assert [event.text for event in events if isinstance(event, Answer)] == ["It is 42."]
+    assert len(Conversation.get(home, id_).turns()) == 2
+
+
+async def test_the_same_without_threads(home: Home, folder: Path) -> None:
+    script = engine(writes("a.txt"), "Done.")
+
+    async def approve(code: Code) -> bool:
+        return "a.txt" in code.code
+
+    async with AsyncInterpreter(folder, profile=plain(home), home=home, engine=script, approve=approve) as interpreter:
+        async for _ in interpreter.do(SAVE.format("a.txt")):
+            assert interpreter.busy
+            with pytest.raises(Conflict):
+                await interpreter.changes()
+            with pytest.raises(Conflict):
+                await anext(interpreter.do("Another"))
+        await interpreter.rest()
+        assert [change.path for change in await interpreter.changes()] == ["a.txt"]
+        await interpreter.apply()
+    assert (folder / "a.txt").exists()
+
+
+# ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_files_from_elsewhere_are_seen_and_are_no_change(home: Home, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("beta")
+    replies = [block("print(open('note-2.txt').read())"), "It says beta.", block("open('note-2.txt', 'a').write('!')")]
+    script = engine(*replies, "Done.")
+    with Interpreter(folder, profile=plain(home), home=home, engine=script) as interpreter:
+        events = list(interpreter.do("What does the file say?", files=[tmp_path / "note.txt", folder / "note.txt"]))
+        assert "beta" in "".join(event.text for event in events if isinstance(event, Output))
+        (started,) = (event for event in events if isinstance(event, Started))
+        assert started.task.endswith("Files given with this job: note-2.txt, note.txt")
+        assert not any(isinstance(event, Changes) for event in events)
+        assert interpreter.changes() == ()
+        assert interpreter.apply().changes == ()
+        list(interpreter.do("Add a mark to note-2.txt"))
+        assert [change.path for change in interpreter.changes()] == ["note-2.txt"]
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_a_picture_is_shown_to_a_model_that_sees(home: Home, folder: Path, tmp_path: Path, sees: bool) -> None:
+    from allod.engine.runner import Facts
+
+    (tmp_path / "sign.png").write_bytes(PNG)
+    script = engine(block("print(1)"), "It says stop.", facts=Facts(model="eyes", context=8192, vision=sees))
+    with Interpreter(folder, profile=plain(home), home=home, engine=script) as interpreter:
+        events = list(interpreter.do("Hello, what is this?", files=[tmp_path / "sign.png"]))
+    parts = script.runner.requests[0].messages[-1].content
+    assert isinstance(parts, list) is sees
+    assert any(isinstance(event, Notice) and "cannot see" in event.text for event in events) is not sees
+
+
+@pytest.mark.parametrize(
+    "name", ["../a", "/etc/passwd", "a\0b", "", ".", "..", "a/b", "a\\b", "x" * 300, "\ud800", "a\n"]
+)
+def test_no_name_is_a_path(name: str) -> None:
+    with pytest.raises(BadRequest):
+        Given.named(name, b"")
+
+
+def test_a_file_that_cannot_be_read(home: Home, folder: Path) -> None:
+    with Interpreter(folder, profile=plain(home), home=home, engine=engine()) as interpreter:
+        for path in (folder / "none.txt", folder, "a\0b"):
+            with pytest.raises(BadRequest):
+                list(interpreter.do("Read it", files=[path]))
