@@ -412,11 +412,11 @@ def test_percent_commands(folder: Path, model: Script, home: Home, tmp_path: Pat
     assert (folder / "total.txt").read_text() == "42"
     type_in("/undo", "Taken back in", "total.txt")
     assert not (folder / "total.txt").exists()
-    type_in("Say good", "Good.")
+    type_in("Without code, say good", "Good.")
     assert not any("40 plus 2" in str(m["content"]) for m in server.requests[-1]["messages"][1:])
     type_in("%reset", "A new conversation. The old one: allod do --resume ")
     type_in(f"%load {tmp_path / 'said.json'}", "messages from")
-    type_in("Say fine", "Fine.")
+    type_in("Without code, say fine", "Fine.")
     assert any("40 plus 2" in str(m["content"]) for m in server.requests[-1]["messages"][1:])
     type_in(f"%load {folder / 'keep.txt'}", "cannot read")
     type_in("%verbose", "whole from here on")
