@@ -466,3 +466,22 @@ def test_what_is_interrupted_by_a_kill_can_be_gone_on_with(folder: Path, model: 
     conversation = Conversation.last(home, folder)
     assert conversation is not None and conversation.title == "Loop for ever"
     assert "x = 41" in conversation.messages[1].text and "interrupted" in conversation.messages[1].text
+
+
+def test_a_file_that_changed_meanwhile_is_asked_for(allod: Allod, folder: Path, model: Script) -> None:
+    code = "```python\nopen('keep.txt', 'a').write('more')\nprint('added')\n```"
+    model(code, "Added.")
+    shell = terminal("Add to keep.txt and print added")
+    shell.expect_exact("Run it?")
+    shell.send("y\r")
+    shell.expect_exact("Apply it to")
+    (folder / "keep.txt").write_text("mine, meanwhile\n")
+    shell.send("y\r")
+    shell.expect_exact("Write over them?")
+    assert (folder / "keep.txt").read_text() == "mine, meanwhile\n"
+    shell.send("y\r")
+    shell.expect_exact("Applied:")
+    shell.expect(pexpect.EOF)
+    assert (folder / "keep.txt").read_text() == "keep me\nmore"
+    assert allod("undo").returncode == 0
+    assert (folder / "keep.txt").read_text() == "mine, meanwhile\n"

@@ -18,7 +18,7 @@ from allod.cli.asking import Interrupts, asked
 from allod.cli.editor import edited
 from allod.cli.output import note
 from allod.cli.transcript import JsonLines, Transcript
-from allod.errors import AllodError, Disk
+from allod.errors import AllodError, Conflict, Disk
 
 if TYPE_CHECKING:
     from allod.cli.attach import Attached
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from allod.interpreter.conversations import Conversation
     from allod.interpreter.events import Code, Ended, Event
     from allod.interpreter.profiles import Profile
-    from allod.interpreter.workspace import Change
+    from allod.interpreter.workspace import Applied, Change
     from allod.interpreter.workspace.grants import Grants
 
 EXIT = {"done": 0, "question": 3, "gave_up": 4, "declined": 1, "stopped": 130}
@@ -154,7 +154,7 @@ class Desk:
 
     async def apply(self, changes: "Sequence[Change]", status: str) -> "Event | None":
         """Writes the changes into the folder as the person wants; the event of it."""
-        from allod.interpreter.events import Applied
+        from allod.interpreter import events as e
 
         if why := self.not_applied(changes, status):
             note(f"Nothing was applied{why}.")
@@ -163,16 +163,32 @@ class Desk:
         if paths is not None and not paths:
             note("Nothing was applied.")
             return None
+        done = await self.written(paths)
+        if done is None:
+            return None
+        for change in done.refused:
+            note(f"Left out: {change.place}: {change.note}")
+        return e.Applied(done.folder, tuple(change.place for change in done.changes)) if done.changes else None
+
+    async def written(self, paths: list[str] | None) -> "Applied | None":
+        """Writes the changes. Where files changed meanwhile the person says which shall stay; None: theirs."""
+        apply = self.agent.workspace.apply
         try:
-            done = await asyncio.to_thread(self.agent.workspace.apply, paths)
+            try:
+                return await asyncio.to_thread(apply, paths)
+            except Conflict as error:
+                if not self.applies:
+                    raise
+                note(f"{error.message[0].upper()}{error.message[1:]}")
+                question = "Write over them? `allod undo` brings them back. [y]es [n]o "
+                if await asked(question, "yn") == "y":
+                    return await asyncio.to_thread(apply, paths, overwrite=True)
+                note("Nothing was applied.")
         except AllodError as error:
             if self.wanted.task:
                 raise
             note(f"Error: {error.message}\n{error.remedy}")
-            return None
-        for change in done.refused:
-            note(f"Left out: {change.place}: {change.note}")
-        return Applied(done.folder, tuple(change.place for change in done.changes)) if done.changes else None
+        return None
 
     def not_applied(self, changes: "Sequence[Change]", status: str) -> str:
         """Why changes are not applied, without asking anybody; empty where they may be."""
