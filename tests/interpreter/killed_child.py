@@ -2,8 +2,8 @@
 
     python killed_child.py FOLDER FURTHER…
 
-On stdin: "apply" or "undo", a line each, and after how many seconds to kill it. On stdout: "done" or "killed", and how
-long it took.
+On stdin: "apply", "undo" or "history", a line each, and after how many seconds to kill it. On stdout: "done" or
+"killed", and how long it took.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from workspace_tools import shell
 from allod.home import Home
 from allod.interpreter.workspace import Workspace
 from allod.interpreter.workspace.grants import parse
-from allod.interpreter.workspace.undo import undo
+from allod.interpreter.workspace.undo import history, undo
 
 EDITS = """
 for d in . "$@"; do (
@@ -34,6 +34,10 @@ def main(folder: str, *further: str) -> None:
     home = Home.open()
     workspace = Workspace.create(home, Path(folder), parse(folders=further))
     asyncio.run(shell(workspace, EDITS, *further))
+
+    def apply(_: Home) -> None:
+        workspace.apply(overwrite=True)
+
     print("ready 0", flush=True)
     for line in sys.stdin:
         act, _, seconds = line.strip().partition(" ")
@@ -41,7 +45,7 @@ def main(folder: str, *further: str) -> None:
         pid = os.fork()
         if pid == 0:
             try:
-                workspace.apply(overwrite=True) if act == "apply" else undo(home)
+                {"apply": apply, "undo": undo, "history": history}[act](home)
                 os._exit(0)
             except BaseException:  # noqa: BLE001
                 os._exit(1)
