@@ -485,3 +485,30 @@ def test_a_file_that_changed_meanwhile_is_asked_for(allod: Allod, folder: Path, 
     assert (folder / "keep.txt").read_text() == "keep me\nmore"
     assert allod("undo").returncode == 0
     assert (folder / "keep.txt").read_text() == "mine, meanwhile\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "takes"),
+    [
+        ("/undo", True),
+        ("/?", True),
+        ("%help", True),
+        ("%nonsense x", True),
+        ("%% ls", True),
+        ("%%ls", True),
+        ("/home/me/films.csv: how many rows?", False),
+        ("/tmp", True),
+        ("% of sales in each region", False),
+        ("%5 of what?", False),
+        ("100 %", False),
+        ("", False),
+    ],
+)
+def test_what_is_a_command_and_what_a_job(text: str, takes: bool) -> None:
+    from allod.cli.percent import TABLE, Commands
+
+    assert Commands(None).takes(text) is takes  # type: ignore[arg-type] - no desk is needed to tell
+    names = [name for command in TABLE for name in (command.name, *command.others)]
+    assert len(set(names)) == len(names)
+    for upstream in "help reset undo save load tokens info jupyter markdown auto_run verbose".split():
+        assert f"%{upstream}" in names

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from allod.chat import Message, Role
     from allod.cli.desk import Desk
 
+WORD = re.compile(r"[/%][A-Za-z_]+|/\?")
 LARGEST = 50 << 20  # bytes of a file to %load
 
 
@@ -46,8 +47,8 @@ class Commands:
         return sorted(name for name in self.known if name != "%%")
 
     def takes(self, text: str) -> bool:
-        """Whether a text is a command rather than a job."""
-        return text.startswith(("/", "%"))
+        """Whether a text is a command, or a misspelt one, rather than a job that begins with a path or a percentage."""
+        return text.startswith("%%") or WORD.fullmatch(text.partition(" ")[0]) is not None
 
     async def do(self, text: str) -> bool | None:
         """Carries one out; False to leave.
@@ -218,7 +219,7 @@ TABLE = (
     Command("%undo", "", "forgets the last job and its answer; the next one is told nothing of it", Commands.undo),
     Command("/undo", "", "takes back the files that were applied last", Commands.take_back),
     Command("%reset", "", "begins a new conversation", Commands.reset, ("/clear",)),
-    Command("%% ", "COMMAND", "runs a shell command in the sandbox", Commands.shell),
+    Command("%%", "COMMAND", "runs a shell command in the sandbox", Commands.shell),
     Command("%auto_run", "[true|false]", "runs blocks of code without asking", Commands.auto_run),
     Command("%verbose", "[true|false]", "shows outputs and diffs whole, and counts tokens", Commands.verbose),
     Command("%info", "", "the model, the sandbox, what code may reach", Commands.info),
