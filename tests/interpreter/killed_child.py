@@ -23,7 +23,7 @@ from allod.interpreter.workspace.undo import history, undo
 EDITS = """
 for d in . "$@"; do (
     cd "$d"
-    for n in $(seq 25); do echo "new $n" > "new$n"; echo more >> "old$n"; done
+    for n in $(seq 10); do echo "new $n" > "new$n"; echo more >> "old$n"; done
     rm -r gone; rm file; mkdir -p file/in; echo x > file/in/x; rm -r folder; echo was a folder > folder
     chmod 700 mode; ln -sf new1 link; mkdir -m 500 locked; head -c 300000 /dev/zero > large
 ) done

@@ -50,7 +50,7 @@ def folders(tmp_path: Path) -> list[Path]:
     for folder in made:
         (folder / "gone" / "deep").mkdir(parents=True)
         (folder / "folder").mkdir()
-        for name in (*(f"old{n}" for n in range(1, 26)), "gone/a", "gone/deep/b", "file", "folder/in", "mode"):
+        for name in (*(f"old{n}" for n in range(1, 11)), "gone/a", "gone/deep/b", "file", "folder/in", "mode"):
             (folder / name).write_text(f"{folder.name} {name}\n")
         (folder / "link").symlink_to("old1")
     return made

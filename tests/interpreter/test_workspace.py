@@ -15,7 +15,7 @@ from workspace_tools import shell, times_of, tree_of
 from allod.errors import BadRequest, Conflict, DiskFull, NotFound, ReadOnly, SandboxFailed
 from allod.home import Home
 from allod.interpreter.sandbox import Sandbox
-from allod.interpreter.workspace import Workspace, places, seen, transaction
+from allod.interpreter.workspace import Workspace, places, seen, transaction, tree
 from allod.interpreter.workspace.undo import history, undo
 
 pytestmark = pytest.mark.anyio
@@ -495,6 +495,21 @@ async def test_killed_at_every_step_of_apply_and_undo(workspace: Workspace, home
             workspace.apply(overwrite=True)
             assert tree_of(folder) == after
     assert seen == {True, False}
+    assert tree_of(folder) == before
+
+
+async def test_many_files_are_synced_at_once(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "SYNC_EACH", 3)
+    synced: list[int] = []
+    real = tree.sync_disk
+    monkeypatch.setattr(tree, "sync_disk", lambda fd: (synced.append(os.fstat(fd).st_dev), real(fd)))
+    before = tree_of(folder)
+    await shell(workspace, EDITS)
+    workspace.apply()
+    assert synced == [folder.stat().st_dev]
+    undo(workspace.home, folder)
     assert tree_of(folder) == before
 
 

@@ -134,8 +134,9 @@ def stage(roots: list[int], record: Path, journal: Journal, source: Source) -> N
             checkpoint(f"staged {op.name}")
         for each in (*staging, *roots, backup):
             os.fsync(each)
-    if not sync:
-        os.sync()
+        if not sync:
+            for each in {os.fstat(fd).st_dev: fd for fd in (*staging, backup)}.values():
+                tree.sync_disk(each)
 
 
 def stages(roots: list[int], journal: Journal) -> "contextlib.AbstractContextManager[list[int]]":

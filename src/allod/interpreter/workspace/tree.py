@@ -203,6 +203,15 @@ def copy_range(source: int, target: int, start: int, end: int) -> None:
         start += os.pwrite(target, data, start)
 
 
+def sync_disk(fd: int) -> None:
+    """Writes out all that waits to be written to the disk of an open file, and not to the others where that goes."""
+    import ctypes
+
+    syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
+    if syncfs is None or syncfs(fd):
+        os.sync()
+
+
 def remove_tree(path: Path) -> None:
     """Removes a folder whatever the modes inside; nothing where there is nothing. Links are removed, not followed."""
     try:
