@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -118,7 +119,8 @@ def test_code_that_deletes_everything_harms_nothing(allod: Allod, folder: Path, 
 
 
 def test_moving_every_file_is_not_deleting_them(allod: Allod, folder: Path, model: Script) -> None:
-    move = "```python\nimport os\nos.mkdir('txt')\nos.rename('keep.txt', 'txt/keep.txt')\nprint(os.listdir())\n```"
+    (folder / "empty").touch()
+    move = "```python\nimport os\nos.mkdir('txt')\nos.rename('keep.txt', 'txt/keep.txt')\nos.remove('empty')\nprint(os.listdir())\n```"
     model(move, "Moved.")
     done = allod(
         "do", "--yes", "--model", "scripted", "Sort the files into subfolders by their ending. Which are there?"
@@ -510,5 +512,14 @@ def test_what_is_a_command_and_what_a_job(text: str, takes: bool) -> None:
     assert Commands(None).takes(text) is takes  # type: ignore[arg-type] - no desk is needed to tell
     names = [name for command in TABLE for name in (command.name, *command.others)]
     assert len(set(names)) == len(names)
-    for upstream in "help reset undo save load tokens info jupyter markdown auto_run verbose".split():
-        assert f"%{upstream}" in names
+    upstream = ["help", "reset", "undo", "save", "load", "tokens", "info", "jupyter", "markdown", "auto_run", "verbose"]
+    assert {f"%{name}" for name in upstream} <= set(names)
+
+
+def test_what_was_cut_is_said_before_the_answer(allod: Allod, folder: Path, model: Script) -> None:
+    model("```python\nfor i in range(60):\n    print('line', i)\n```", "Sixty.")
+    done = allod("do", "--yes", "--model", "scripted", "Print sixty lines", stderr=subprocess.STDOUT, stdout=subprocess.PIPE,
+                 capture_output=False)  # fmt: skip
+    *_, last, more, answer, _ = done.stdout.splitlines()
+    assert (last, answer) == ("  line 39", "Sixty.")
+    assert more.strip().startswith("… 20 more lines")

@@ -297,12 +297,12 @@ class Desk:
 def empties(folder: Path, changes: "Sequence[Change]") -> bool:
     """Whether the changes delete every file in the folder: hardly what anybody said yes to beforehand.
 
-    Where as many files are new as are gone, they were moved or renamed.
+    Where as many files are new as are gone, empty ones apart, they were moved or renamed.
     """
     own = [change for change in changes if not change.folder]
-    gone = {change.path for change in own if change.kind == "deleted"}
+    gone = {change.path: change.before for change in own if change.kind == "deleted"}
     new = [change.path for change in own if change.kind == "created" and not change.path.endswith("/")]
-    if len(new) >= len(gone):
+    if new and len(new) >= sum(bool(size) for size in gone.values()):
         return False
     files = (Path(top, name).relative_to(folder) for top, _, names in os.walk(folder) for name in names)
     return all(str(file) in gone for file in files)
