@@ -106,6 +106,9 @@ def test_who_is_chosen():
     a, b = good({"f": "a"}), good({"f": "b"})
     assert chosen([a, b, b], asks=False) == 1
     assert chosen([a, b], asks=False) == 0
+    brief, whole = good(answer="Rain: 3.67", printed="3.67"), good(answer="3.67 and 2.9", printed="rain 3.67\nsun 2.9")
+    assert chosen([brief, whole], asks=True) == 1  # what one says is part of what the other one does
+    assert chosen([whole, brief], asks=True) == 0
     assert chosen([failed(), a], asks=False) == 1
     assert chosen([failed(), failed("unsorted", crashed=False), failed()], asks=False) == 1
     assert chosen([failed(), failed()], asks=False) == 1

@@ -70,15 +70,21 @@ def more(tries: Sequence[Try], bounds: Bounds, seconds: float, *, asks: bool, ag
 def chosen(tries: Sequence[Try], *, asks: bool) -> int:
     """Which to believe, by its place.
 
-    The earliest of the largest agreeing group of those that are good; without such, the earliest that ran without an
-    error; without such, the last.
+    Of the largest agreeing group of those that are good the one that tells most, or else the earliest; without such, the
+    earliest that ran without an error; without such, the last.
     """
     if tries[-1].status in FINAL:
         return len(tries) - 1
     good = [place for place, each in enumerate(tries) if each.good]
     if good:
-        return good[groups([tries[place] for place in good], asks)[0][0]]
+        group = groups([tries[place] for place in good], asks)[0]
+        return good[max(group, key=lambda n: (told(tries[good[n]].work) if asks else 0, -n))]
     return next((place for place, each in enumerate(tries) if not each.crashed), len(tries) - 1)
+
+
+def told(work: Work) -> int:
+    """How many numbers an attempt gave in its answer, and printed; a long table tells no more than a short one."""
+    return min(len(numbers(work.answer)), 20) + min(len(numbers(work.printed)), 20)
 
 
 def groups(tries: Sequence[Try], asks: bool) -> list[list[int]]:

@@ -134,8 +134,8 @@ def lost_values(pd):
             if name is not None and not value.isna().all() and not self.index.isin(value.index).any():
                 raise ValueError(
                     f"this would be empty: it has one value for each {name} ({len(value)}), "
-                    f"not for each of the {len(self)} rows. It is a table of its own: "
-                    f"groupby({str(name)!r}, as_index=False); for a value in each row use transform"
+                    f"not for each of the {len(self)} rows. Make it a table of its own, "
+                    f"df.groupby({str(name)!r}, as_index=False)[{str(value.name)!r}] and so on, and print that"
                 )
         real(self, key, value)
 
