@@ -120,7 +120,8 @@ def test_code_that_deletes_everything_harms_nothing(allod: Allod, folder: Path, 
 
 def test_moving_every_file_is_not_deleting_them(allod: Allod, folder: Path, model: Script) -> None:
     (folder / "empty").touch()
-    move = "```python\nimport os\nos.mkdir('txt')\nos.rename('keep.txt', 'txt/keep.txt')\nos.remove('empty')\nprint(os.listdir())\n```"
+    code = "os.mkdir('txt')\nos.rename('keep.txt', 'txt/keep.txt')\nos.remove('empty')\nprint(os.listdir())"
+    move = f"```python\nimport os\n{code}\n```"
     model(move, "Moved.")
     done = allod(
         "do", "--yes", "--model", "scripted", "Sort the files into subfolders by their ending. Which are there?"
