@@ -70,8 +70,8 @@ def more(tries: Sequence[Try], bounds: Bounds, seconds: float, *, asks: bool, ag
 def chosen(tries: Sequence[Try], *, asks: bool) -> int:
     """Which to believe, by its place.
 
-    Of the largest agreeing group of those that are good the one that tells most, or else the earliest; without such, the
-    earliest that ran without an error; without such, the last.
+    Of the largest agreeing group of those that are good, the one that tells most, or else the earliest. Without such,
+    the earliest that ran without an error; without such, the last.
     """
     if tries[-1].status in FINAL:
         return len(tries) - 1
