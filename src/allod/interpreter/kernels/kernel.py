@@ -210,9 +210,9 @@ class Kernel:
         await self.ready()
         assert self._client is not None and self._program is not None
         spool = Spool(self.machine.next_output(), self.limits.shown, self.limits.kept)
-        run = self._run = Run(
-            self._client, self._program, self.limits, spool, self.workspace.layers, code, stdin, self._by_message
-        )
+        more = {"by_message": self._by_message, "unordered": bool(self._spec.argv)}
+        run = Run(self._client, self._program, self.limits, spool, self.workspace.layers, code, stdin, **more)
+        self._run = run
         try:
             async with contextlib.aclosing(run.outputs()) as outputs:
                 async for output in outputs:

@@ -32,6 +32,7 @@ STOPPED_WITHIN = 1.8  # seconds from an interrupt to the kill
 IDLE_AFTER_REPLY = 1.0  # seconds to wait for publications that a flood may have dropped
 IDLE_CPU = 0.02  # processor seconds a second below which code counts as waiting
 CHECK_DISK = 1 << 30  # bytes that the disk loses between two looks at what the job itself wrote
+LATE = 30  # milliseconds without a word, after which even a kernel that publishes in no order has said all
 LARGEST_PICTURE = 20 << 20  # characters, as base64
 LARGEST_FORM = 1 << 20  # of another form of a result, such as an HTML table
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -51,6 +52,7 @@ class Run:
         code: str,
         stdin: bool,
         by_message: bool = False,
+        unordered: bool = False,
     ) -> None:
         self.client = client
         self.program = program
@@ -58,12 +60,13 @@ class Run:
         self.limits = limits
         self.spool = spool
         self.by_message = by_message  # how the kernel wants to be interrupted
+        self.unordered = unordered  # it may say that it is idle before it publishes the last
         self.done = False  # the kernel is idle again
         self.death = ""  # how the kernel ended; empty: it lives
         self.failure: Failure | None = None  # a limit that was hit
         self._id = client.execute(code, store_history=True, allow_stdin=stdin, stop_on_error=False)
         self._failed = False  # as the kernel said
-        self._replied = 0.0
+        self._replied = self._idle = 0.0  # when the kernel said so; a run is over with both
         self._asking = False
         self._interrupted = 0.0
         self._again = 0.0
@@ -108,8 +111,13 @@ class Run:
                     self._died()
             else:
                 self._look()
-            if not came and self._replied and time.monotonic() - self._replied > IDLE_AFTER_REPLY:
+            first = self._replied or self._idle
+            if not came and first and time.monotonic() - first > IDLE_AFTER_REPLY:
                 self.done = True
+        while self.unordered and self.done and await client.iopub_channel.socket.poll(LATE):
+            if (message := await self._receive("iopub")) is not None:
+                for output in self._take("iopub", message):
+                    yield output
 
     async def _receive(self, channel: str) -> dict[str, Any] | None:
         """One message; None where it is not well formed (the kernel's code may send what it likes)."""
@@ -128,6 +136,7 @@ class Run:
         if channel == "shell":
             if mine and kind == "execute_reply":
                 self._replied = time.monotonic()
+                self.done = bool(self._idle)
             return
         if channel == "stdin":
             if kind == "input_request" and mine:
@@ -136,7 +145,8 @@ class Run:
             return
         if kind == "status":
             if mine and content.get("execution_state") == "idle":
-                self.done = True
+                self._idle = time.monotonic()
+                self.done = bool(self._replied)
             return
         self._active = time.monotonic()
         if kind == "stream":
@@ -176,7 +186,7 @@ class Run:
                 return
         text = texts.pop("text/plain", "")
         if not text and (markup := texts.get("text/html") or texts.get("text/markdown")):
-            text = re.sub(r"\s*<[^>]*>\s*", " ", markup).strip()
+            text = words_of(markup)
         now = self.spool.write(text + "\n").rstrip("\n") if text else ""
         if now:
             yield Result(now, {"text/plain": now} | {k: v for k, v in texts.items() if len(v) <= LARGEST_FORM})
@@ -280,6 +290,12 @@ class Run:
         self.death = self.death or f"the program ended itself with status {status}"
         if self._interrupted and self.failure is None:  # as kernels do that know no interrupt
             self.failure = Failure("KeyboardInterrupt", "the code was stopped", hint=LOST)
+
+
+def words_of(markup: str) -> str:
+    """HTML as plain text, a line for each row or paragraph."""
+    lines = re.sub(r"</tr>|</p>|<br[^>]*>", "\n", markup).splitlines()
+    return "\n".join(words for line in lines if (words := " ".join(re.sub(r"<[^>]*>", " ", line).split())))
 
 
 def notice(death: str) -> Notice:
