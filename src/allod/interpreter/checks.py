@@ -29,7 +29,9 @@ ORDER = (
     (re.compile(r"\bascending|\b(low|small|short|old)(est)? to (the )?(high|large|big|long|new)"), "up"),
     (re.compile(r"\b(sort(ed)?|order(ed)?|rank(ed)?) by\b|\balphabetical|\bsorted\b"), "any"),
 )
-NAME = r"(?!(?:where|which|so|then|one|with|sorted)\b)[\w-]+(?: (?!(?:for|in|from|of|with|and|to|as|on|by|only|sorted|each)\b)[\w-]+)?"
+FIRST_NOT = r"(?!(?:where|which|so|then|one|with|sorted)\b)"
+THEN_NOT = r"(?!(?:for|in|from|of|with|and|to|as|on|by|only|sorted|each)\b)"
+NAME = rf"{FIRST_NOT}[\w-]+(?: {THEN_NOT}[\w-]+)?"
 COLUMNS = re.compile(rf"\bcolumns:?\s+({NAME}(?:(?:,? and |, ){NAME})+)")
 # … and where no word says that they are columns: "save it as errors.csv with hour and count", "with a, b, c and d".
 WORD = r"(?!(?:tell|give|show|print|save|how|what|which|then|also|make|the|all|one|no|only)\b)\w+"
