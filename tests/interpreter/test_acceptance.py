@@ -382,7 +382,7 @@ async def test_input_without_a_person_is_an_error_at_once(shell: Shell) -> None:
 
 async def test_a_million_lines(home: Home, folder: Path) -> None:
     """12. Head and tail are shown within the budget, and the whole is kept."""
-    async with Job(home, folder, block("for n in range(1_000_000):\n    print('line', n)"), "Printed.") as job:
+    async with Job(home, folder, block("for n in range(1_000_000):\n    print(f'line {n}')"), "Printed.") as job:
         await job.do("Print a million lines")
         assert "line 0\n" in job.printed
         assert "line 999999\n" in job.printed
