@@ -17,13 +17,14 @@ from collections.abc import Generator, Iterator
 from msgspec import Struct
 
 from allod.interpreter.calls import JSON_LIKE, Block, call, object_length, unwrapped
-from allod.interpreter.quotes import PythonQuotes
+from allod.interpreter.quotes import Heredocs, PythonQuotes
 
 INFO_LIMIT = 60  # longest info string after a fence; what is longer is prose
 THINK_TAGS = {"<think>": "</think>", "<thinking>": "</thinking>"}
 CALL_TAG, CALL_END = "<tool_call>", "</tool_call>"
-CALL_KEYS = ("name", "language", "code", "arguments", "function")
+CALL_KEYS = ("name", "language", "code", "arguments", "function", "type")
 PYTHON = frozenset({"python", "py", "python3", "ipython"})
+SHELL = frozenset({"bash", "sh", "shell", "zsh"})
 # A fence in the middle of a line opens a block only with one of these: "Sure: ```python".
 LANGUAGE_WORDS = PYTHON | {"bash", "sh", "shell", "javascript", "js", "r", "sql", "json"}
 
@@ -293,11 +294,12 @@ class Fence:
         self._lines: list[str] = []
         self._fresh: list[str] = []
         self._quotes = PythonQuotes() if language in PYTHON else None
+        self._heredocs = Heredocs() if language in SHELL else None
 
     def take(self, line: str, newline: str) -> bool:
         """Takes one line; true where it closes the block."""
         line = line.removeprefix(self.indent) if line.startswith(self.indent) else line.lstrip(" \t")
-        if not (self._quotes and self._quotes.inside):
+        if not (self._quotes and self._quotes.inside) and not (self._heredocs and self._heredocs.inside):
             bare = line.strip()
             if len(bare) >= self.length and bare == self.mark * len(bare):
                 return True
@@ -306,6 +308,8 @@ class Fence:
                 return True
         if self._quotes:
             self._quotes.line(line)
+        if self._heredocs:
+            self._heredocs.line(line)
         self._add(line + newline)
         return False
 

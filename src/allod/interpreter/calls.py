@@ -4,6 +4,8 @@
 ``function`` or with the arguments as text, ``{"language": …, "code": …}``, and that with unquoted keys.
 """
 
+import ast
+import contextlib
 import json
 import re
 from typing import Any, cast
@@ -11,7 +13,12 @@ from typing import Any, cast
 from msgspec import Struct
 
 CALL_WORD = "functions."
-CALL_NAMES = frozenset({"execute", "python", "run", "run_code", "run_python", "code_interpreter", "interpreter"})
+# What the tool is called → the language that it runs where the call names none.
+CALL_NAMES = dict.fromkeys(
+    ("execute", "execute_code", "execute_python", "python", "run", "run_code", "run_python", "code_interpreter",
+     "interpreter"), "python"
+) | dict.fromkeys(("bash", "shell", "sh", "terminal", "run_shell", "run_command"), "bash")  # fmt: skip
+CODE_KEYS = ("code", "command", "script")
 JSON_LIKE = frozenset({"json", "tool_call", "tool", "xml"})  # fences whose content may be a call
 
 
@@ -47,11 +54,17 @@ def call(text: str) -> Block | None:
     try:
         found = json.loads(text.strip(), strict=False)
     except ValueError:
-        loose = LOOSE_CALL.fullmatch(text.strip())
-        if loose is None:
-            return None
-        found = {"language": loose[1], "code": json.loads(f'"{loose[2]}"', strict=False)}
+        found = loose_call(text.strip())
     return call_in(found)
+
+
+def loose_call(text: str) -> Any:
+    """A call that is no JSON: with unquoted keys, or as Python writes a dictionary; None where it is neither."""
+    if loose := LOOSE_CALL.fullmatch(text):
+        return {"language": loose[1], "code": json.loads(f'"{loose[2]}"', strict=False)}
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        return ast.literal_eval(text)
+    return None
 
 
 LOOSE_CALL = re.compile(r'\{\s*language:\s*"(\w*)",\s*code:\s*"((?:[^"\\]|\\.)*)"\s*\}', re.DOTALL)
@@ -70,13 +83,15 @@ def call_in(found: Any) -> Block | None:
             arguments = json.loads(arguments, strict=False)
         except ValueError:
             arguments = {"code": arguments}
-    name = said.get("name")
+    name, usual = said.get("name"), "python"
+    keys = {"code", "language"}
     if name is not None:
-        if name not in CALL_NAMES or not isinstance(arguments, dict):
+        if not isinstance(name, str) or name not in CALL_NAMES or not isinstance(arguments, dict):
             return None
-        said = cast(dict[str, Any], arguments)
-    code, language = said.get("code"), said.get("language", "python")
-    if not isinstance(code, str) or not isinstance(language, str) or not {*said} <= {"code", "language"}:
+        said, usual, keys = cast(dict[str, Any], arguments), CALL_NAMES[name], {*CODE_KEYS, "language"}
+    code = next((said[key] for key in CODE_KEYS if key in keys and key in said), None)
+    language = said.get("language", usual)
+    if not isinstance(code, str) or not isinstance(language, str) or not {*said} <= keys:
         return None
     return Block(language.lower(), code)
 

@@ -1,4 +1,9 @@
-"""Where Python's strings begin and end, line by line: just enough to tell a fence from a string that holds one."""
+"""Where strings begin and end, line by line: just enough to tell a fence from a string that holds one.
+
+Of Python the triple-quoted ones, of the shell the here-documents.
+"""
+
+import re
 
 TRIPLE = ('"""', "'''")
 
@@ -23,6 +28,32 @@ class PythonQuotes:
     def plain_after(self, text: str) -> bool:
         """Whether code, not a string or comment, would follow ``text`` on its line."""
         return scan(text, self._open) == ""
+
+
+HEREDOC = re.compile(r"""(?<![<(\d])<<(-?)\s*(["']?)([A-Za-z_]\w*)\2""")
+
+
+class Heredocs:
+    """Follows shell code. ``inside`` is true while the next line belongs to a here-document."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[str, str]] = []  # in order: "-" where tabs before the end are dropped; end
+
+    @property
+    def inside(self) -> bool:
+        """Whether the next line belongs to one."""
+        return bool(self._open)
+
+    def line(self, text: str) -> None:
+        """Follows one line (without its newline)."""
+        if not self._open:
+            code = text.partition(" #")[0]
+            if "((" not in code:
+                self._open = [(dash, end) for dash, _, end in HEREDOC.findall(code)]
+            return
+        dash, end = self._open[0]
+        if (text.lstrip("\t") if dash else text).rstrip("\r") == end:
+            del self._open[0]
 
 
 def scan(text: str, inside: str) -> str:
