@@ -54,6 +54,8 @@ class Transcript:
 
         match event:
             case e.Prose(text):
+                if self.lines:
+                    self.end_output()
                 self.write(self.wrapper.feed(self.safe(text)))
             case e.Thought(text):
                 self.write(self.paint(self.safe(text), GREY))
