@@ -153,6 +153,9 @@ async def test_apply_some(workspace: Workspace, home: Home, folder: Path) -> Non
     await shell(workspace, "mkdir -p out/sub; echo 1 > out/sub/1; echo 2 > out/2; echo 3 > 3; rm -r deep")
     with pytest.raises(NotFound, match="nope"):
         workspace.apply(["3", "nope"])
+    for wrong in ("", "/", "..", "3/x", "ou", "\ud800", "out\0"):
+        with pytest.raises(NotFound):
+            workspace.apply([wrong])
     assert not (folder / "3").exists()
     applied = workspace.apply(["out/sub", "deep/er"])
     assert [c.path for c in applied.changes] == ["deep/er/d.txt", "out/sub/1"]

@@ -1,7 +1,6 @@
 """Changes as people see and choose them, from the differences between a folder and what code made of it."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -95,10 +94,10 @@ def choose(found: list[Difference], paths: Sequence[str]) -> list[Difference]:
     Raises:
         NotFound: nothing changed at one of them.
     """
-    tops = {os.fsencode(text.rstrip("/")): False for text in paths}
+    tops = {text.rstrip("/").encode("utf-8", "replace"): False for text in paths}
     wanted: set[tuple[bytes, bytes]] = set()
     for d in found:
-        place = os.fsencode(d.shown)
+        place = d.shown.encode("utf-8", "replace")
         hits = [top for top in (place, *folders_of(place)) if top in tops]
         if hits:
             wanted.add((d.folder, d.path))
