@@ -109,8 +109,9 @@ class AsyncInterpreter:
         self._given: dict[str, bytes] = {}  # files that were attached, by path: digest of what they held
         self._applied: list[str] = []  # what is undone, last first
         self._busy = False
+        self._stopped = False
         self._stack = AsyncExitStack()
-        self.check(approve)
+        self.check(approve, auto)
 
     def _loaded(self, profile: str | Profile, seed: int | None) -> Profile:
         loaded = profiles.load(self.home, profile) if isinstance(profile, str) else profile
@@ -132,9 +133,9 @@ class AsyncInterpreter:
         whole.check(self.folder, self.home)
         return whole
 
-    def check(self, approve: Approve | None) -> None:
-        """Raises SandboxFailed or BadRequest where code may not run without a person's leave."""
-        if self.profile.strict and (approve is None or self.auto):
+    def check(self, approve: Approve | None, auto: bool) -> None:
+        """Raises SandboxFailed or BadRequest where that may not be done without a person's leave."""
+        if self.profile.strict and (approve is None or auto):
             raise BadRequest(
                 "this profile asks before everything", "Give approve, leave out auto, or take another profile."
             )
@@ -236,9 +237,9 @@ class AsyncInterpreter:
         agent = self._idle()
         if not task.strip():
             raise BadRequest("there is no job", "Say what to do.")
-        self.check(approve or self.approve)
+        self.check(approve or self.approve, self.auto)
         given = [file if isinstance(file, Given) else Given.at(Path(file), self.folder) for file in files]
-        self._busy = True
+        self._busy, self._stopped = True, False
         try:
             options = LoadOptions(context=self.profile.bounds.context)
             assert self._engine is not None
@@ -263,6 +264,9 @@ class AsyncInterpreter:
             pictures: list[ImagePart] = []
         ended: Ended | None = None
         changes: tuple[Change, ...] = ()
+        if self._stopped:
+            yield Ended("stopped", "stopped")
+            return
         try:
             async with aclosing(agent.run(text, conversation=said.id, pictures=pictures)) as events:
                 async for event in events:
@@ -279,7 +283,8 @@ class AsyncInterpreter:
                     while notices:
                         await asyncio.to_thread(said.record, notices[0])
                         yield notices.pop(0)
-            ended = ended or Ended("stopped")
+            if ended is None or (self._stopped and ended.status == "declined"):
+                ended = Ended("stopped", "stopped")
             if changes and self.auto and ended.status == "done":
                 done = await self._applied_unasked(changes)
                 await asyncio.to_thread(said.record, done)
@@ -312,6 +317,7 @@ class AsyncInterpreter:
     async def stop(self) -> None:
         """Ends the job that is going on: the model stops, code is interrupted, variables stay."""
         if self._agent is not None and self._busy:
+            self._stopped = True
             await self._agent.stop()
 
     # ── changes ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,13 +13,12 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from allod import __version__
 from allod.engine.engine import Engine
 from allod.errors import BadSettings
 from allod.home import Home
-from allod.server import counting, ollama, ollama_create, ollama_models, openai
+from allod.server import counting, ollama, ollama_create, ollama_models, openai, runs_door
 from allod.server.door import Json
 from allod.server.security import Address, Guard, check_bind, parse_address
 from allod.server.state import State
@@ -39,18 +38,23 @@ def create_app(home: Home, bind: str = "127.0.0.1", engine: Engine | None = None
         engine: instead of one of its own; it is entered and left with the application either way.
     """
     state = State(home, engine)
+    runs = runs_door.Door(state)
     doors = (
         ollama.Generate(state),
         ollama_models.Models(state),
         ollama_create.Create(state),
         openai.Door(state),
         counting.Door(state),
+        runs,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with state.engine:
-            yield
+            try:
+                yield
+            finally:
+                await runs.close()
 
     origins = tuple(entry.strip() for entry in home.settings.origins.split(",") if entry.strip())
     app = Starlette(
@@ -61,6 +65,7 @@ def create_app(home: Home, bind: str = "127.0.0.1", engine: Engine | None = None
     )
     app.router.redirect_slashes = False
     app.state.shared = state
+    app.state.stopping = runs.end
     return app
 
 
@@ -95,7 +100,7 @@ def serve(home: Home, host: str = "") -> None:
     asyncio.run(run(create_app(home, bind=address.host), listener, f"http://{bound}, models in {home.models}"))
 
 
-async def run(app: ASGIApp, listener: socket.socket, where: str) -> None:
+async def run(app: Starlette, listener: socket.socket, where: str) -> None:
     """Serves until a signal. The first lets running answers end, a second SIGINT does not."""
     import uvicorn
 
@@ -110,8 +115,14 @@ async def run(app: ASGIApp, listener: socket.socket, where: str) -> None:
     )
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
+    ending: set[asyncio.Future[None]] = set()
+
+    def leave(number: int) -> None:
+        server.handle_exit(number, None)
+        ending.add(asyncio.ensure_future(app.state.stopping()))  # who reads a run's events sees its end
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.handle_exit, number, None)
+        loop.add_signal_handler(number, leave, number)
     # uvicorn's own would raise the signal again once it has stopped: the process would die by it, not return.
     setattr(server, "capture_signals", contextlib.nullcontext)  # noqa: B010
     log.info("allod %s listens on %s", __version__, where)
