@@ -175,7 +175,7 @@ class Agent:
     @property
     def _may_fork(self) -> bool:
         """Whether attempts have no effect but on their fork: one that reached the network cannot be made undone."""
-        return self.profile.bounds.attempts > 1 and not self.workspace.grants.net
+        return self.profile.bounds.attempts > 1 and not self.workspace.grants.outside
 
     def _again(self, task: str, outcomes: list[Outcome], seconds: float) -> str:
         """Why another attempt is worth its time, for a person; empty where none is."""

@@ -46,8 +46,10 @@ ASKS = re.compile(
     r"describe|report|summari[sz]e|answer|compare|find out)\b",
     re.IGNORECASE,
 )
-LOWER = re.compile(r"\b(in|to|into) (small letters|lower[- ]?case)\b", re.IGNORECASE)
-UPPER = re.compile(r"\b(in|to|into) (capital letters|capitals|upper[- ]?case)\b", re.IGNORECASE)
+# "one a line, in small letters", not "folders named in small letters" and not "apart from capital letters".
+BEFORE = r"(?:[,:;]|\b(?:and|all|them|it|everything|words|names|addresses)) (?:in|to|into)"
+LOWER = re.compile(rf"{BEFORE} (?:small letters|lower[- ]?case)\b", re.IGNORECASE)
+UPPER = re.compile(rf"{BEFORE} (?:capital letters|capitals|upper[- ]?case)\b", re.IGNORECASE)
 # Where a second question begins within a sentence: ", and how many …", " and what was …".
 QUESTION = r"(?:how (?:many|much|long|often|far|big|large|old)|which|what|who|whose|when|where)\b"
 SECOND = re.compile(rf"(?:,| and|, and)\s+(?=(?:in |on |at |by |for |of |to |from )?{QUESTION})", re.IGNORECASE)
@@ -84,7 +86,7 @@ def problems(task: str, names: set[str], results: list[Result], printed: str) ->
     ]
     tables = [result for result in results if result.columns]
     for table in tables:
-        found += table_problems(task, table)
+        found += table_problems(task, table, alone=len(results) == 1)
     if not results and not printed.strip():
         found.append("Nothing was printed and no file was changed.")
     lines = [line for line in printed.splitlines() if line.strip()]
@@ -101,8 +103,8 @@ def problems(task: str, names: set[str], results: list[Result], printed: str) ->
     return found
 
 
-def table_problems(task: str, table: Result) -> list[str]:
-    """Of one table: its columns and its order."""
+def table_problems(task: str, table: Result, alone: bool = True) -> list[str]:
+    """Of one table: its columns and its order. ``alone``: it is all that was written."""
     found: list[str] = []
     asked = asked_columns(task)
     missing = [name for name in asked if key(name) not in map(key, table.columns)]
@@ -112,7 +114,7 @@ def table_problems(task: str, table: Result) -> list[str]:
         )
     if any(name.startswith("Unnamed: 0") for name in table.columns):
         found.append(f"{table.path} has an index column; save it with index=False.")
-    if table.rows == 0:
+    if table.rows == 0 and alone:
         found.append(f"{table.path} has no rows.")
     way, words = asked_order(task)
     ways = set(table.order.values())
