@@ -268,12 +268,13 @@ class Printed:
             case Stream(name, text):
                 self.text += text
                 return Output(text, "stderr" if name == "stderr" else "stdout")
-            case Result(text):
+            case Result(text, data):
                 self.text += text + "\n"
-                return Output(text + "\n", "result")
-            case Picture(png):
+                other = {kind: each for kind, each in data.items() if kind != "text/plain"}
+                return Output(text + "\n", "result", data=other)
+            case Picture(png, svg):
                 self.text += "[a figure was shown]\n"
-                return Output("", "picture", png)
+                return Output("", "picture", png, {"image/svg+xml": svg} if svg else {})
             case Failure():
                 self.failure = output
                 return Error(output.name, output.message, output.text)

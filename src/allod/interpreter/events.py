@@ -57,11 +57,15 @@ class Code(Struct, frozen=True, tag="code"):
 
 
 class Output(Struct, frozen=True, tag="output"):
-    """A piece of what code printed or gave back; ``png`` is a figure it showed."""
+    """A piece of what code printed or gave back; ``png`` is a figure it showed.
+
+    ``data`` has its other forms by MIME type, as text: a table in HTML, a figure as SVG.
+    """
 
     text: str
     kind: Literal["stdout", "stderr", "result", "picture"] = "stdout"
     png: bytes = b""
+    data: dict[str, str] = {}
 
 
 class Error(Struct, frozen=True, tag="error"):

@@ -3,7 +3,9 @@
 """The kernel's shell: IPython's, with plain failures, bounded output and an ``exit`` that ends the run only."""
 
 import builtins
+import codecs
 import os
+import subprocess
 import sys
 import time
 from typing import Any
@@ -23,6 +25,18 @@ class Shell(ZMQInteractiveShell):
     def init_environment(self):
         """Leaves the environment alone; output is text, not a terminal."""
         os.environ["PAGER"] = os.environ["GIT_PAGER"] = "cat"
+
+    def system(self, cmd):
+        """``!command``: its output as it comes, without a terminal; IPython's own takes a pseudo-terminal's \\r\\n."""
+        command = self.var_expand(cmd, depth=1)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        sys.stdout.flush()
+        with subprocess.Popen(
+            command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+        ) as process:
+            while data := process.stdout.read(1 << 16):
+                sys.stdout.write(decoder.decode(data))
+        self.user_ns["_exit_code"] = process.returncode
 
     def showtraceback(self, exc_tuple=None, *args, **kwargs):
         """An exception of the user's code."""
