@@ -83,7 +83,7 @@ class Attempt:
         self._printed = ""  # by the last block that ran
 
     def _first_words(self) -> str:
-        """Put into a small model's mouth where it is likely to answer out of its head: nothing to read, or less sure."""
+        """Put into a small model's mouth where it might answer out of its head: nothing to read, or less sure."""
         brief = self.means.profile.bounds.brief and checks.needs_code(self.task, self.session.names)
         return prompt.FENCE if brief and (self.number or not self.session.names) else ""
 
