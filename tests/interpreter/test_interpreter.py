@@ -1,9 +1,12 @@
 """The interpreter as a program uses it: a scripted model, a real kernel in a real sandbox, a real database."""
 
+import contextlib
+import re
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -398,3 +401,36 @@ def test_a_file_that_cannot_be_read(home: Home, folder: Path) -> None:
         for path in (folder / "none.txt", folder, "a\0b"):
             with pytest.raises(BadRequest):
                 list(interpreter.do("Read it", files=[path]))
+
+
+# ── docs/python.md ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+COUNT = block("count = len(open('films.csv').readlines())\nopen('count.txt', 'w').write(str(count))\nprint(count)")
+SAID = {
+    0: ["Started", "Changes", "Ended", "created count.txt"],
+    1: ["print(count)", "There are 2.", "done"],
+    2: ["Applied"],
+}
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_example(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "films.csv").write_text("name\nAlien\n")
+    monkeypatch.chdir(tmp_path)
+    script = engine(COUNT, "There are 2.", COUNT, "There are 2.")
+
+    @contextlib.asynccontextmanager
+    async def connect(_: Home) -> AsyncGenerator[Any]:
+        yield script
+
+    monkeypatch.setattr("allod.interpreter.interpreter.connect", connect)
+    exec(compile(BLOCKS[number], "docs/python.md", "exec"), {"__name__": "__main__"})
+    printed = capsys.readouterr().out
+    assert [words for words in SAID[number] if words not in printed] == [], printed
+    assert (folder / "count.txt").exists() is (number == 2)

@@ -11,9 +11,10 @@ kept as far as it came. It never talks to a person: ``approve`` and ``ask`` do. 
 """
 
 import asyncio
+import contextlib
 import inspect
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -203,17 +204,28 @@ class AsyncInterpreter:
 
     @property
     def busy(self) -> bool:
-        """Whether a job is going on."""
+        """Whether a job is going on, or changes are looked at or applied."""
         return self._busy
 
     def _idle(self) -> Agent:
         if self._busy:
-            raise Conflict("a job is going on in this conversation", "Wait for its end, or stop it.")
+            raise Conflict("something is going on in this conversation", "Wait for its end, or stop it.")
         return self.agent
+
+    @contextlib.contextmanager
+    def _alone(self) -> Generator[Agent]:
+        """The agent, while nothing else is done with it. Raises Conflict."""
+        agent = self._idle()
+        self._busy = True
+        try:
+            yield agent
+        finally:
+            self._busy = False
 
     async def rest(self) -> None:
         """Ends the session's processes. Its files stay as they are, its variables come back with the next job."""
-        await self._idle().close()
+        with self._alone() as agent:
+            await agent.close()
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -324,7 +336,10 @@ class AsyncInterpreter:
 
     async def changes(self) -> tuple[Change, ...]:
         """The files that are not as they were, by all jobs so far. Nothing of it is in the folder yet."""
-        agent = self._idle()
+        with self._alone() as agent:
+            return await self._changed(agent)
+
+    async def _changed(self, agent: Agent) -> tuple[Change, ...]:
         found = await asyncio.to_thread(agent.workspace.changes)
         return tuple(change for change in found if not self._is_given(agent, change))
 
@@ -335,9 +350,12 @@ class AsyncInterpreter:
             NotFound: nothing changed at one of them.
             Conflict: a file changed in the folder meanwhile, or a job is going on.
         """
-        agent = self._idle()
-        if paths is None and self._given:
-            paths = [change.place for change in await self.changes()]
+        with self._alone() as agent:
+            if paths is None and self._given:
+                paths = [change.place for change in await self._changed(agent)]
+            return await self._write(agent, paths, overwrite)
+
+    async def _write(self, agent: Agent, paths: Sequence[str] | None, overwrite: bool = False) -> Written:
         done = await asyncio.to_thread(agent.workspace.apply, paths, overwrite=overwrite)
         if done.changes:
             self._applied.append(done.id)
@@ -346,20 +364,17 @@ class AsyncInterpreter:
     async def _applied_unasked(self, changes: Sequence[Change]) -> Event:
         if empties(self.folder, changes):
             return Notice("nothing was applied, as it would delete every file there is")
-        agent = self.agent
-        done = await asyncio.to_thread(agent.workspace.apply, [c.place for c in changes if not c.refused])
-        if done.changes:
-            self._applied.append(done.id)
+        done = await self._write(self.agent, [change.place for change in changes if not change.refused])
         return Applied(done.folder, tuple(change.place for change in done.changes))
 
     async def discard(self) -> None:
         """Drops what was not applied. Variables stay as far as they can be made again."""
-        agent = self._idle()
-        fresh = await asyncio.to_thread(Workspace.create, self.home, self.folder, self.grants)
-        self._agent = self._made(fresh)
-        self._given = {}
-        await agent.close()
-        await asyncio.to_thread(agent.workspace.discard)
+        with self._alone() as agent:
+            fresh = await asyncio.to_thread(Workspace.create, self.home, self.folder, self.grants)
+            self._agent = self._made(fresh)
+            self._given = {}
+            await agent.close()
+            await asyncio.to_thread(agent.workspace.discard)
 
     async def undo(self, *, overwrite: bool = False) -> Written:
         """Takes back what this interpreter applied last; again, and what it applied before that.
@@ -368,7 +383,10 @@ class AsyncInterpreter:
             NotFound: it applied nothing that is left to take back.
             Conflict: a file was changed since, or something else was applied after it.
         """
-        self._idle()
+        with self._alone():
+            return await self._undone(overwrite)
+
+    async def _undone(self, overwrite: bool) -> Written:
         if not self._applied:
             raise NotFound("nothing was applied that could be taken back", "`allod changes` lists what jobs changed.")
         records = await asyncio.to_thread(undo.history, self.home, self.folder)

@@ -85,6 +85,8 @@ class Conversations:
         self._busy.add(id_)
         try:
             room = await self._room(id_, order.profile)
+            if room.interpreter.busy:
+                raise Conflict("changes are being applied in this conversation", "Try again in a moment.")
             run = Run(self.home)
             self._prepare(room.interpreter, run, order)
             run.entry = await asyncio.to_thread(runs_log.begin, self.home, id_, order.task)
@@ -171,7 +173,11 @@ class Conversations:
             return
         idle = sorted((room.used, id_) for id_, room in self._rooms.items() if id_ not in self._busy)
         for _, id_ in idle:
-            if not await self._rooms[id_].interpreter.changes():
+            if (
+                id_ in self._rooms
+                and not self._rooms[id_].interpreter.busy
+                and not await self._rooms[id_].interpreter.changes()
+            ):
                 await self._shut(id_)
                 return
         raise Busy("too many conversations hold changes", "Apply or discard those of some.", retry_after=30)
@@ -199,7 +205,8 @@ class Conversations:
 
     async def delete(self, conversation: Conversation) -> None:
         """Deletes a conversation with its runs. Raises Conflict where one is going on."""
-        if conversation.id in self._busy:
+        room = self._rooms.get(conversation.id)
+        if conversation.id in self._busy or (room is not None and room.interpreter.busy):
             raise Conflict("a run is going on in this conversation", "Stop it first.")
         if conversation.id in self._rooms:
             await self._shut(conversation.id)
