@@ -144,3 +144,10 @@ def test_a_broken_profile_is_an_error_that_says_where(
 def test_a_profile_that_is_not_there(home: Home, name: str) -> None:
     with pytest.raises(NotFound):
         profiles.load(home, name)
+
+
+def test_hosts_that_were_granted_are_named(home: Home) -> None:
+    profile = profiles.load(home)
+    assert prompt.NO_INTERNET in prompt.prefix(profile, None)[0].text
+    system = prompt.prefix(profile, None, ["example.org", "*.example.com"])[0].text
+    assert "only example.org, *.example.com can be reached" in system and prompt.NO_INTERNET not in system

@@ -217,7 +217,7 @@ class Agent:
         kinds = [each.kind for each in read or found.named(task)]
         if not self.history:
             self._example = prompt.fitting(self.profile, task, kinds, not found.names)
-        head += prompt.prefix(self.profile, self._example)
+        head += prompt.prefix(self.profile, self._example, self.workspace.grants.net)
         asked = prompt.asked(task, session.names)
         if read:
             code = "\n".join(line for each in read for line in each.load)
@@ -273,6 +273,6 @@ class Agent:
 def tries(outcomes: list[Outcome]) -> list[attempts.Try]:
     """The attempts as they are judged."""
     return [
-        attempts.Try(outcome.status, outcome.reason, outcome.crashed, bool(outcome.codes), outcome.work)
+        attempts.Try(outcome.status, outcome.reason, outcome.crashed, outcome.blocks > 0, outcome.work)
         for outcome in outcomes
     ]

@@ -201,7 +201,7 @@ class Attempt:
         if self.means.stop.is_set():
             self._end("stopped", "stopped")
             return
-        await self._judge(code.code, printed)
+        await self._judge(code, printed)
         if self._is_done():
             self.messages.append(Message("assistant", self.session.summary))
             yield Prose(self.session.summary)
@@ -226,7 +226,7 @@ class Attempt:
                 elif (event := printed.take(output)) is not None:
                     yield event
 
-    async def _judge(self, code: str, printed: "Printed") -> None:
+    async def _judge(self, block: Code, printed: "Printed") -> None:
         """Looks at what the block wrote, finds what is missing, and writes the next turn of the conversation."""
         written, results = await self.session.results()
         failure, error, ask = printed.failure, "", prompt.go_on(self.task)
@@ -237,14 +237,15 @@ class Attempt:
             self.outcome.lesson = hint
             ask = prompt.mend(self.task)
         else:
-            self.outcome.codes.append(code)
+            if block.language == "python":  # what the next session makes its variables from
+                self.outcome.codes.append(block.code)
             self._printed = printed.text
             self._problems = checks.problems(self.task, self.session.names, results, printed.text)
             if self._problems:
                 self.outcome.lesson = " ".join(self._problems)
                 ask = prompt.complete(self.task, self._problems)
         if self._problems:
-            self._failing.add(code.strip())
+            self._failing.add(block.code.strip())
         self.outcome.crashed = failure is not None
         self._say(prompt.outcome(printed.text, written, ask, self.means.profile.prompt, error))
 

@@ -14,13 +14,17 @@ from allod.interpreter.profiles import Example, Profile, Prompt
 
 CODE_FIRST = "Write the ```python block that does it."
 FENCE = "```python\n"
+NO_INTERNET = "There is no internet."  # as profiles say it
 CUT = "The block was cut off, as it was too long. Write a shorter one."
 
 
-def prefix(profile: Profile, example: Example | None) -> list[Message]:
-    """What the conversation begins with: the system prompt and a worked job."""
+def prefix(profile: Profile, example: Example | None, hosts: Sequence[str] = ()) -> list[Message]:
+    """What the conversation begins with: the system prompt and a worked job. ``hosts``: those that can be reached."""
     prompt = profile.prompt
-    messages = [Message("system", prompt.system.strip())]
+    system = prompt.system.strip()
+    if hosts:
+        system = system.replace(NO_INTERNET, f"Of the internet only {', '.join(hosts)} can be reached.")
+    messages = [Message("system", system)]
     if example is not None:
         names = [example.names] if example.names else []
         job = asked(example.job, set(re.findall(r"[\w./-]+\.\w+", example.files)))
