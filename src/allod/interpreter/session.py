@@ -34,6 +34,7 @@ class Session:
         self.names: set[str] = set()
         self.summary = ""  # what this turn wrote so far, for a person
         self.work: dict[str, str] = {}  # the same, to be compared: path → digest of what it holds, empty if it is gone
+        self._looked_at: dict[str, tuple[tuple[int, int] | None, Result]] = {}
         self._before: State = {}  # when the turn began
         self._last: State = {}  # after the last block
 
@@ -92,13 +93,21 @@ class Session:
         self._last = now
         self.names = (self.names | {path for path in now if now[path]}) - {path for path in now if not now[path]}
         there = [path for path in turn if now.get(path)]
-        results: list[Result] = []
-        if there:
-            results = probe.found(await self.hidden(probe.look_at(there)), list[Result]) or [Result(p) for p in there]
+        results = await self._results(there, now)
         by_path = {result.path: result for result in results}
         self.summary = summed(turn, now, by_path)
         self.work = {path: by_path[path].digest if path in by_path else "" for path in turn}
         return told(block, now, self._before, by_path), results
+
+    async def _results(self, paths: list[str], now: State) -> list[Result]:
+        """What files hold; one that is as it was when it was looked at last is not looked at again."""
+        fresh = [path for path in paths if path not in self._looked_at or self._looked_at[path][0] != now[path]]
+        found: list[Result] = []
+        if fresh:
+            found = probe.found(await self.hidden(probe.look_at(fresh)), list[Result]) or []
+            self._looked_at |= {result.path: (now.get(result.path), result) for result in found}
+        results = [self._looked_at[path][1] for path in paths if path in self._looked_at]
+        return results or [Result(path) for path in paths]
 
     async def hidden(self, code: str) -> list[Output]:
         """Runs code whose output nobody sees."""

@@ -28,7 +28,7 @@ import zmq
 
 from allod.errors import SandboxFailed, Unsupported
 from allod.interpreter.kernels import specs
-from allod.interpreter.kernels.machine import INSIDE, STARTED_WITHIN, Machine, Program, claim, socket_folder, write_new
+from allod.interpreter.kernels.machine import STARTED_WITHIN, Machine, Program, claim, socket_folder, write_new
 from allod.interpreter.kernels.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.kernels.run import Run, notice
 from allod.interpreter.kernels.spool import Spool
@@ -125,8 +125,9 @@ class Kernel:
             **{f"{channel}_port": number for channel, number in CHANNELS.items()},
         }
         folder = await self.machine.ready(shown())
-        write_new(folder / "ipc" / f"{name}.json", json.dumps(info | {"ip": f"{INSIDE}/ipc/{name}"}))
-        program = self._program = await self.machine.start(self._command(f"{INSIDE}/ipc/{name}.json"), self._env())
+        seen = f"{self.machine.sockets}/{name}"
+        write_new(folder / "ipc" / f"{name}.json", json.dumps(info | {"ip": seen}))
+        program = self._program = await self.machine.start(self._command(f"{seen}.json"), self._env())
         inside, own = folder / "ipc" / name, folder / "own" / name
         await self._claim(program, inside, own)
         client = AsyncKernelClient()
@@ -146,17 +147,17 @@ class Kernel:
         """The kernel's command line."""
         if self.language == "python":
             python = packages.PYTHON if self.workspace.grants.packages else sys.executable
-            return [python, "-s", f"{INSIDE}/inside/start.py", connection]
+            return [python, "-s", f"{self.machine.code}/start.py", connection]
         if self.language == "shell":
-            return [sys.executable, "-I", f"{INSIDE}/inside/shell_kernel.py", connection]
+            return [sys.executable, "-I", f"{self.machine.code}/shell_kernel.py", connection]
         words = {"{connection_file}": connection, "{resource_dir}": self._spec.folder}
         argv = list(self._spec.argv)
         for word, value in words.items():
             argv = [each.replace(word, value) for each in argv]
-        return [sys.executable, "-I", "-S", f"{INSIDE}/inside/bridge.py", connection, *argv]
+        return [sys.executable, "-I", "-S", f"{self.machine.code}/bridge.py", connection, *argv]
 
     def _env(self) -> dict[str, str]:
-        own = {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept), "IPYTHONDIR": f"{INSIDE}/ipc/ipython"}
+        own = {"ALLOD_OUTPUT_LIMIT": str(self.limits.kept), "IPYTHONDIR": f"{self.machine.sockets}/ipython"}
         return own | self._spec.env
 
     async def _claim(self, program: Program, inside: Path, own: Path) -> None:

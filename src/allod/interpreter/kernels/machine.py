@@ -32,6 +32,7 @@ from allod.interpreter.workspace import Workspace
 from allod.interpreter.workspace.reach import Reach
 
 INSIDE = "/run/allod"  # sockets and start-up code, as seen inside
+CODE = Path(__file__).parent / "inside"
 STARTED_WITHIN = 60.0  # seconds
 KEPT = 4000  # bytes of what programs say beside their kernel's messages
 
@@ -107,6 +108,21 @@ class Machine:
         self._tasks: list[asyncio.Task[None]] = []
         self._reach: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
         self._lock = asyncio.Lock()
+
+    @property
+    def code(self) -> str:
+        """The folder of what runs inside, as programs there see it."""
+        return f"{INSIDE}/inside" if self._mounts else str(CODE)
+
+    @property
+    def sockets(self) -> str:
+        """The folder for sockets, as programs inside see it."""
+        return f"{INSIDE}/ipc" if self._mounts or self.folder is None else str(self.folder / "ipc")
+
+    @property
+    def _mounts(self) -> bool:
+        """Whether the sandbox shows things at places of its own, as one with a mount namespace does."""
+        return getattr(self.sandbox, "mounts", True)
 
     @property
     def ended(self) -> bool:
@@ -186,12 +202,12 @@ class Machine:
             self.workspace.view,
             readable=(
                 *self.workspace.view.readable,
-                (Path(__file__).parent / "inside", f"{INSIDE}/inside"),
+                (CODE, self.code),
                 *((path, str(path)) for path in readable),
             ),
-            writable=(*self.workspace.view.writable, (self.folder / "ipc", f"{INSIDE}/ipc")),
+            writable=(*self.workspace.view.writable, (self.folder / "ipc", self.sockets)),
         )
-        command = [sys.executable, "-I", "-S", f"{INSIDE}/inside/supervisor.py", f"{INSIDE}/ipc/control"]
+        command = [sys.executable, "-I", "-S", f"{self.code}/supervisor.py", f"{self.sockets}/control"]
         reach = await self._reach.enter_async_context(Reach.opened(self.workspace))
         self.process = await self.sandbox.spawn(
             reach.view(view), reach.command(command), reach.environment(environment()), self.limits

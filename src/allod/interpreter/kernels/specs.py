@@ -83,7 +83,7 @@ def available() -> tuple[Language, ...]:
         del found["shell"]
     if deno := deno_binary():
         argv = (deno, "jupyter", "--kernel", "--conn", "{connection_file}")
-        env = {"DENO_DIR": "/run/home/.cache/deno", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
+        env = {"DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
         both = (*ALIASES["javascript"], "typescript", *ALIASES["typescript"])
         found["javascript"] = Language("javascript", both, argv, env, interrupt="message")
     for path in spec_files():

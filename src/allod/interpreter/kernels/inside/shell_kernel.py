@@ -19,7 +19,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from wire import Wire, remove
 
-PLACE = "/run/allod/ipc/shell"
 OUTPUT_LIMIT = int(os.environ.get("ALLOD_OUTPUT_LIMIT", 64 << 20))  # bytes of a block's output that leave the kernel
 SIGNALS_HEEDED = 2  # interrupts after which what is left is killed
 CHUNK = 1 << 16
@@ -49,7 +48,7 @@ trap '__allod_note "$?" "$LINENO" "$BASH_COMMAND"' ERR; trap 'exit 130' INT; }} 
 class Bash:
     """One bash and its pipes."""
 
-    def __init__(self):
+    def __init__(self, place):
         read, self.script = os.pipe()
         self.control, tell = os.pipe()
         self.out, out = os.pipe()
@@ -63,7 +62,7 @@ class Bash:
             os.close(fd)
         for fd in (self.control, self.out, self.err):
             os.set_blocking(fd, False)
-        self.words = {"number": read, "control": tell, "out": out, "err": err, "place": PLACE}
+        self.words = {"number": read, "control": tell, "out": out, "err": err, "place": place}
         os.write(self.script, BEGIN.format(**self.words).encode())
 
     def run(self):
@@ -96,9 +95,9 @@ class Kernel:
         self.written = 0
         self.interrupts = 0
         self.running = False  # a block; else an interrupt has come too late
-        os.makedirs(PLACE, exist_ok=True)
-        remove(f"{PLACE}/state")
-        self.bash = Bash()
+        self.place = self.wire.info["ip"] + "-files"  # the block, and what the last bash wrote down
+        os.makedirs(self.place, mode=0o700)
+        self.bash = Bash(self.place)
         self.decoders = {}
         signal.signal(signal.SIGINT, self.interrupted)
 
@@ -145,15 +144,15 @@ class Kernel:
 
     def unreadable(self, code):
         """Why bash cannot read the block; None where it can. Leaves the block where bash finds it."""
-        remove(f"{PLACE}/bash")
-        with open(f"{PLACE}/bash", "w", encoding="utf-8", errors="surrogateescape") as file:
+        remove(f"{self.place}/bash")
+        with open(f"{self.place}/bash", "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(code + "\n")
         if "\0" in code:
             return failed("SyntaxError", "a shell block cannot hold a NUL character")
         read = subprocess.run(
-            ["bash", "-O", "extglob", "-n", f"{PLACE}/bash"], capture_output=True, text=True, errors="replace"
+            ["bash", "-O", "extglob", "-n", f"{self.place}/bash"], capture_output=True, text=True, errors="replace"
         )
-        said = plain(read.stderr).strip()
+        said = self.plain(read.stderr).strip()
         if not read.returncode and "here-document" not in said:
             return None
         lines = [line.removeprefix("bash: ") for line in said.splitlines() if "`" in line or "unexpected" in line
@@ -201,7 +200,7 @@ class Kernel:
         room = OUTPUT_LIMIT - self.written
         self.written += len(data)
         if room > 0 and (text := self.decoders[name].decode(data[:room])):
-            self.wire.publish("stream", name=name, text=plain(text))
+            self.wire.publish("stream", name=name, text=self.plain(text))
         return True
 
     def verdict(self, code, told):
@@ -211,7 +210,7 @@ class Kernel:
         if told is None or status == "exit":
             code_of_exit = gone.wait()
             self.bash.close()
-            self.bash = Bash()
+            self.bash = Bash(self.place)
             if self.interrupts:
                 return failed("KeyboardInterrupt", "")
             if told is None and code_of_exit >= 0:
@@ -228,6 +227,10 @@ class Kernel:
         line = int(failure[1]) if failure[1].isdigit() else 0
         return failed("ExitStatus", f"{failure[2]}: exit status {status}", line, code)
 
+    def plain(self, text):
+        """bash's complaints by line, without the file that a block was put in."""
+        return text.replace(f"{self.place}/bash: ", "bash: ") if self.place in text else text
+
 
 def failed(name, message, line=0, code=""):
     """A failure as allod takes it."""
@@ -236,11 +239,6 @@ def failed(name, message, line=0, code=""):
     where = [f"line {line}: {source}"] if source else []
     text = f"{name}: {message}" if message else name
     return {"ename": name, "evalue": message, "traceback": [*where, text], "line": line, "source": source, "values": []}
-
-
-def plain(text):
-    """bash's complaints by line, without the file that a block was put in."""
-    return text.replace(f"{PLACE}/bash: ", "bash: ") if PLACE in text else text
 
 
 def take(fd):
