@@ -1,18 +1,15 @@
 """allod's own API for jobs: conversations and runs over HTTP. The routes are in docs/api.md.
 
 The server owns each run; a client starts it, reads its events from any point on, answers it, and may go at any time.
-A run executes code and reads files of this machine, so who may ask is judged more strictly than for a model's answer:
-of web pages only the server's own and those of the setting ``origins``; of other machines only for jobs in the
-folders of the setting ``folders``.
+Clients of other machines get at jobs in the folders of the setting ``folders`` and at no others; which pages may ask
+was judged before (``runs_routes``).
 """
 
 import asyncio
-import fnmatch
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from allod.egress import is_loopback
@@ -25,10 +22,10 @@ from allod.interpreter.given import Given
 from allod.interpreter.workspace import checked
 from allod.server import runs_log
 from allod.server.conversations import Conversations, Order
-from allod.server.door import Endpoint, Handler, Json, Stream, attended, encode
-from allod.server.ollama_wire import NATIVE
+from allod.server.door import Json, Stream, attended, encode
 from allod.server.runs import INTERRUPTED, Run
 from allod.server.runs_log import Entry
+from allod.server.runs_routes import BASE
 from allod.server.runs_wire import (
     LARGE,
     Approval,
@@ -48,65 +45,18 @@ from allod.server.runs_wire import (
 )
 from allod.server.state import State
 
-BASE = "/allod/v1"
 BREATH = 15.0  # seconds after which a stream in which nothing happens says that it lives
 LISTED = 200
 
 
-class Door:
-    """The handlers; ``routes`` is what the application takes, ``end`` and ``close`` what it calls at its own end."""
+class Handlers:
+    """One method a route of ``runs_routes``; ``held`` are the conversations that are open."""
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.home = state.home
         self.held = Conversations(state.home, state.engine)
-        self.end = self.held.end
-        self.close = self.held.close
-        self.origins = [o.strip().lower() for o in state.home.settings.origins.split(",") if o.strip()]
         self.folders = [f.strip() for f in state.home.settings.folders.split(",") if f.strip()]
-
-    def routes(self) -> list[Route]:
-        """Every route of this part."""
-
-        def route(path: str, handler: Handler, method: str = "POST") -> Route:
-            return Route(f"{BASE}/{path}", Endpoint(NATIVE, self._guarded(handler)), methods=[method])
-
-        return [
-            route("conversations", self.create),
-            route("conversations", self.list, "GET"),
-            route("conversations/{id}", self.show, "GET"),
-            route("conversations/{id}", self.delete, "DELETE"),
-            route("conversations/{id}/runs", self.run),
-            route("runs/{id}", self.status, "GET"),
-            route("runs/{id}/events", self.events, "GET"),
-            route("runs/{id}/approve", self.approve),
-            route("runs/{id}/reject", self.reject),
-            route("runs/{id}/input", self.input),
-            route("runs/{id}/stop", self.stop),
-            route("runs/{id}/changes", self.changes, "GET"),
-            route("runs/{id}/apply", self.apply),
-            route("runs/{id}/discard", self.discard),
-            route("runs/{id}/undo", self.undo),
-        ]
-
-    # ── who may ask ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: Request) -> ASGIApp:
-            self._check_page(request)
-            return await handler(request)
-
-        return guarded
-
-    def _check_page(self, request: Request) -> None:
-        """Raises Refused for a web page that is neither the server's own nor one that the user named."""
-        origin = request.headers.get("origin", "").lower()
-        if origin and any(fnmatch.fnmatchcase(origin, pattern) for pattern in self.origins):
-            return
-        host = request.headers.get("host", "").lower()
-        site = request.headers.get("sec-fetch-site", "none")
-        if (origin and origin not in (f"http://{host}", f"https://{host}")) or site not in ("none", "same-origin"):
-            raise Refused("jobs are not for pages of other origins", "The setting `origins` allows some.")
 
     def _check_folder(self, request: Request, folder: str) -> None:
         """Raises Refused for a client of another machine and a folder that is not open to it."""
