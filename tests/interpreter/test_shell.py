@@ -192,6 +192,15 @@ async def test_background_jobs_go_on_and_can_be_waited_for(home: Home, folder: P
         assert await printed(kernel, "wait; cat made") == "done\n"
 
 
+async def test_a_shell_that_ends_between_two_blocks_is_replaced(home: Home, folder: Path) -> None:
+    async with shell(home, folder) as kernel:
+        await printed(kernel, "x=5; (sleep 0.2; kill -9 $$) & true")
+        with anyio.fail_after(5):
+            while "sleep" in running(kernel) or "/dev/fd/" in running(kernel):
+                await anyio.sleep(0.05)
+        assert await printed(kernel, "echo $x\r\necho lines\r\n") == "5\nlines\n"
+
+
 async def test_limits_are_kept_by_the_shell_too(home: Home, folder: Path) -> None:
     async with shell(home, folder, Limits(wall=30, idle=1)) as kernel:
         await printed(kernel, "x=5")

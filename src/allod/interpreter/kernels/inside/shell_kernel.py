@@ -127,8 +127,11 @@ class Kernel:
         self.count += 1
         self.interrupts = self.written = 0
         self.decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")}
+        code = code.replace("\r\n", "\n")
         failure = self.unreadable(code)
         if failure is None:
+            if self.bash.process.poll() is not None:  # by a late interrupt, or by a job in the background
+                self.renew()
             self.running = True
             self.bash.run()
             told = self.watch()
@@ -141,6 +144,11 @@ class Kernel:
             return {"status": "ok", "execution_count": self.count, "user_expressions": {}, "payload": []}
         self.wire.publish("error", **failure)
         return {"status": "error", "execution_count": self.count, **failure}
+
+    def renew(self):
+        """A new bash in the place of one that ended."""
+        self.bash.close()
+        self.bash = Bash(self.place)
 
     def unreadable(self, code):
         """Why bash cannot read the block; None where it can. Leaves the block where bash finds it."""
@@ -209,8 +217,7 @@ class Kernel:
         gone = self.bash.process
         if told is None or status == "exit":
             code_of_exit = gone.wait()
-            self.bash.close()
-            self.bash = Bash(self.place)
+            self.renew()
             if self.interrupts:
                 return failed("KeyboardInterrupt", "")
             if told is None and code_of_exit >= 0:
