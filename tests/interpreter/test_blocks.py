@@ -125,6 +125,11 @@ PROBES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
         "",
         [("sh", "cat <<A <<-B\n```\nA\n```\n\tB")],
     ),
+    "a here-document without an end": (
+        ["```bash\ncat <<END\nno end\n```\nDone."],
+        "Done.",
+        [("bash", "cat <<END\nno end")],
+    ),
     "no here-document": (
         ["```bash\necho $((1<<n)); cat <<<word # <<END\n```\nDone."],
         "Done.",

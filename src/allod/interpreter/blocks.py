@@ -97,7 +97,7 @@ class BlockParser:
             yield Thought(self._rest) if self._end_tag else Text(self._rest)
             self._rest = ""
         if self._fence:
-            yield Cut(self._fence.block(closed=False))
+            yield from self._fence.last()
             self._fence = None
 
     def _pieces(self, final: bool) -> Iterator[Piece]:
@@ -295,13 +295,18 @@ class Fence:
         self._fresh: list[str] = []
         self._quotes = PythonQuotes() if language in PYTHON else None
         self._heredocs = Heredocs() if language in SHELL else None
+        self._maybe: int | None = None  # the line that closes it, should the here-document around have no end
 
     def take(self, line: str, newline: str) -> bool:
         """Takes one line; true where it closes the block."""
         line = line.removeprefix(self.indent) if line.startswith(self.indent) else line.lstrip(" \t")
-        if not (self._quotes and self._quotes.inside) and not (self._heredocs and self._heredocs.inside):
-            bare = line.strip()
-            if len(bare) >= self.length and bare == self.mark * len(bare):
+        bare = line.strip()
+        closing = len(bare) >= self.length and bare == self.mark * len(bare)
+        if self._heredocs and self._heredocs.inside:
+            if closing and self._maybe is None:
+                self._maybe = len(self._lines)
+        elif not (self._quotes and self._quotes.inside):
+            if closing:
                 return True
             if (code := self._closed_at_end(line)) is not None:
                 self._add(code + "\n")
@@ -310,6 +315,9 @@ class Fence:
             self._quotes.line(line)
         if self._heredocs:
             self._heredocs.line(line)
+            if not self._heredocs.inside and self._maybe is not None:
+                self._fresh += self._lines[self._maybe :]
+                self._maybe = None
         self._add(line + newline)
         return False
 
@@ -323,7 +331,7 @@ class Fence:
 
     def _add(self, text: str) -> None:
         self._lines.append(text)
-        if not self.held:
+        if not self.held and self._maybe is None:
             self._fresh.append(text)
 
     def fresh(self) -> str:
@@ -331,6 +339,16 @@ class Fence:
         text = "".join(self._fresh)
         self._fresh.clear()
         return text
+
+    def last(self) -> Iterator[Piece]:
+        """What it comes to where the text ends: nothing to run, unless an endless here-document holds its end."""
+        if self._maybe is None:
+            yield Cut(self.block(closed=False))
+            return
+        lines, self._lines = self._lines, self._lines[: self._maybe]
+        yield Closed(self.block(closed=True))
+        if rest := "".join(lines[self._maybe + 1 :]):
+            yield Text(rest)
 
     def block(self, closed: bool) -> Block:
         """What was taken, without the newline that belongs to the closing fence."""
