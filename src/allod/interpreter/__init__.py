@@ -5,6 +5,8 @@ prompt.py        the words the model is asked with                       profile
 listing.py       what the folder holds, in few words                     probe/: the looking, inside the sandbox
 checks.py        what can be seen to be missing in a result              session.py: the kernel as the agent uses it
 blocks.py        code found in what a model says, as it says it          calls.py, quotes.py, languages.py
+interpreter.py   what doors and programs stand on: jobs, changes, the conversation; blocking.py the same without async
+given.py         files that go with a job
 events.py        what happens, as data for terminal, page and export
 conversations/   what was said and done, in the database                 replay.py: variables brought back from it
 

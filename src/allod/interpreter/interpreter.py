@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequ
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -38,6 +38,8 @@ from allod.interpreter.workspace import Change, Workspace, checked, grants, undo
 from allod.interpreter.workspace.changes import Applied as Written
 from allod.interpreter.workspace.grants import Grants
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Verdict = Decision | bool | str  # to a block: run it or not; a text is the block as it was edited
 Approve = Callable[[Code], Verdict | Awaitable[Verdict]]
 Ask = Callable[[str, bool], str | Awaitable[str]]  # what input() asks, whether it is a password
@@ -290,19 +292,19 @@ class AsyncInterpreter:
                         if not changes:
                             continue
                         event = Changes(changes)
-                    await asyncio.to_thread(said.record, event)
+                    await thoroughly(said.record, event)
                     yield event
                     while notices:
-                        await asyncio.to_thread(said.record, notices[0])
+                        await thoroughly(said.record, notices[0])
                         yield notices.pop(0)
             if ended is None or (self._stopped and ended.status == "declined"):
                 ended = Ended("stopped", "stopped")
             if changes and self.auto and ended.status == "done":
                 done = await self._applied_unasked(changes)
-                await asyncio.to_thread(said.record, done)
+                await thoroughly(said.record, done)
                 yield done
-            await asyncio.to_thread(said.record, ended)
-            await asyncio.to_thread(said.add, agent.history, agent.codes, [])
+            await thoroughly(said.record, ended)
+            await thoroughly(said.add, agent.history, agent.codes, [])
             yield ended
         finally:
             said.leave()
@@ -356,7 +358,7 @@ class AsyncInterpreter:
             return await self._write(agent, paths, overwrite)
 
     async def _write(self, agent: Agent, paths: Sequence[str] | None, overwrite: bool = False) -> Written:
-        done = await asyncio.to_thread(agent.workspace.apply, paths, overwrite=overwrite)
+        done = await thoroughly(agent.workspace.apply, paths, overwrite=overwrite)
         if done.changes:
             self._applied.append(done.id)
         return done
@@ -395,10 +397,20 @@ class AsyncInterpreter:
             raise Conflict(
                 f"another job's changes were applied in {self.folder} since", "Take those back first: `allod undo`."
             )
-        done = await asyncio.to_thread(undo.undo, self.home, self.folder, overwrite=overwrite)
+        done = await thoroughly(undo.undo, self.home, self.folder, overwrite=overwrite)
         self._applied.pop()
         assert done is not None
         return done
+
+
+async def thoroughly(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """A call in a thread that is waited for even where the waiting is cancelled: nothing goes on behind one's back."""
+    task = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 class _NoRunner:
