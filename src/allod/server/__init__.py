@@ -1,4 +1,4 @@
-"""The doors over HTTP: Ollama's API, OpenAI's and allod's own on one port. They parse, translate, print, decide nothing.
+"""The doors over HTTP: Ollama's API, OpenAI's, allod's on one port: they parse, translate, print, decide nothing.
 
 ``app.create_app(home)`` is the ASGI application, ``app.serve(home, host)`` runs it.
 
