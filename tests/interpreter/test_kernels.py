@@ -17,6 +17,7 @@ from allod.interpreter.kernels.kernel import Kernel, socket_folder
 from allod.interpreter.kernels.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.sandbox import Limits
 from allod.interpreter.sandbox.cgroup import Cgroup
+from allod.interpreter.sandbox.limits import usage
 from allod.interpreter.workspace import Workspace, fonts
 
 pytestmark = pytest.mark.anyio
@@ -406,6 +407,15 @@ asyncio.run(main())
     with anyio.fail_after(5):
         while any(Path(f"/proc/{pid}").exists() for pid in pids):
             await anyio.sleep(0.05)
+
+
+async def test_a_kernel_that_has_nothing_to_do_uses_no_processor(home: Home, folder: Path) -> None:
+    async with started(home, folder) as kernel:
+        await printed(kernel, "1")
+        assert kernel._process is not None
+        before = usage(kernel._process.pids).cpu
+        await anyio.sleep(0.6)
+        assert usage(kernel._process.pids).cpu - before < 0.3  # it waits, rather than look again and again
 
 
 # ── the dialect ─────────────────────────────────────────────────────────────────────────────────────────────────────

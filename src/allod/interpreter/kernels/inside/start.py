@@ -65,13 +65,16 @@ def main(connection):
     app.start()
 
 
+WAKING = []  # its sockets. Were they collected, the loop would see an end to read for ever
+
+
 def wake_on_signal():
     """Has a signal end the event loop's wait, so that an interrupt reaches code that awaits."""
     import asyncio
     import signal
     import socket
 
-    mine, theirs = socket.socketpair()
+    mine, theirs = WAKING[:] = socket.socketpair()
     mine.setblocking(False)
     theirs.setblocking(False)
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
