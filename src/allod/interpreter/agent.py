@@ -188,6 +188,7 @@ class Agent:
         """One try, in the workspace as it is. ``before``: how the earlier ones went."""
         session = await self._open()
         lessons = list(dict.fromkeys(outcome.lesson for outcome in before if outcome.lesson))[-3:]
+        taught = bool(before and before[-1].lesson and before[-1].lesson not in [o.lesson for o in before[:-1]])
         head: list[Message] = []
         job: list[Message] = []
         async with aclosing(self._job(session, task, lessons, head, job)) as inner:
@@ -195,7 +196,7 @@ class Agent:
                 yield event
         if self._pictures:
             job[-1] = Message("user", [TextPart(job[-1].text), *self._pictures])
-        attempt = Attempt(self._means, session, task, [*head, *self.history, *job], len(head), len(before))
+        attempt = Attempt(self._means, session, task, [*head, *self.history, *job], len(head), len(before), taught)
         async with aclosing(attempt.run()) as inner:
             async for event in inner:
                 yield event

@@ -66,7 +66,14 @@ class Attempt:
     """One try. ``messages`` ends with the job; its first ``fixed`` are never dropped. See ``outcome`` after ``run``."""
 
     def __init__(
-        self, means: Means, session: Session, task: str, messages: list[Message], fixed: int, number: int
+        self,
+        means: Means,
+        session: Session,
+        task: str,
+        messages: list[Message],
+        fixed: int,
+        number: int,
+        taught: bool = False,
     ) -> None:
         self.means = means
         self.session = session
@@ -74,6 +81,7 @@ class Attempt:
         self.messages = messages
         self.fixed = fixed
         self.number = number
+        self.taught = taught  # it is told something that no earlier attempt was
         self.outcome = Outcome()
         self._failing: set[str] = set()  # blocks that did not do
         self._problems: list[str] = []  # of the last block
@@ -125,6 +133,8 @@ class Attempt:
         profile = self.means.profile
         sampling = profile.sampling
         warm = sampling.afresh if self.number else sampling.repair if self._failing else 0.0
+        if self.taught and not self._failing:
+            warm = 0.0  # what it was told makes it go another way
         options = Options(
             temperature=max(sampling.temperature, warm),
             seed=sampling.seed + self.number,
@@ -234,7 +244,7 @@ class Attempt:
             hint = advice(failure)
             error = f"{failure.text}\n{hint}".strip()
             self._problems = [f"{failure.name}: {failure.message}".strip(": ")[:200]]
-            self.outcome.lesson = hint
+            self.outcome.lesson = hint or (failure.message if failure.name == "NotMeant" else "")
             ask = prompt.mend(self.task)
         else:
             if block.language == "python":  # what the next session makes its variables from

@@ -61,6 +61,8 @@ def more(tries: Sequence[Try], bounds: Bounds, seconds: float, *, asks: bool, ag
         return "" if len(same) > 1 else f"that did not do ({last.reason or 'no result'}), so it is tried afresh"
     if not agreeing or not any(each.ran for each in good) or len(groups(good, asks)[0]) >= bounds.agree:
         return ""
+    if not last.good:  # it was to confirm and did not even run: the next one would hardly do better
+        return ""
     # With as many left to try as could make the difference.
     if len(groups(good, asks)[0]) + bounds.attempts - len(tries) < bounds.agree:
         return ""

@@ -6,6 +6,10 @@ import sys
 import warnings
 
 
+class NotMeant(ValueError):
+    """Code that runs and does what nobody wants; the message says what to write instead, and to another attempt too."""
+
+
 def pandas(pd):
     """Mends pandas right after it was imported."""
     show(pd)
@@ -132,7 +136,7 @@ def lost_values(pd):
         if isinstance(value, pd.Series) and len(value) and len(self) and not self.index.equals(value.index):
             name = value.index.name
             if name is not None and not value.isna().all() and not self.index.isin(value.index).any():
-                raise ValueError(
+                raise NotMeant(
                     f"this would be empty: it has one value for each {name} ({len(value)}), "
                     f"not for each of the {len(self)} rows. Make it a table of its own, "
                     f"df.groupby({str(name)!r}, as_index=False)[{str(value.name)!r}] and so on, and print that"
@@ -171,9 +175,9 @@ def products_of_sums(pd):
 
     def mul(self, other):
         if isinstance(other, series) and self.attrs.get(mark) and other.attrs.get(mark):
-            raise ValueError(
-                "these are sums of many rows, and the product of sums is not what each row comes to: "
-                f"multiply {self.name} and {other.name} in the rows first, then sum the product"
+            raise NotMeant(
+                "the product of sums is not the sum of products: before the groupby write "
+                f'df["amount"] = df["{self.name}"] * df["{other.name}"], then sum amount'
             )
         return real(self, other)
 
