@@ -81,12 +81,20 @@ def column(series: Any, name: object) -> str:
     elif types.is_bool_dtype(kept):
         what = "True/False"
     elif types.is_numeric_dtype(kept):
-        what = f"{kept.min():g} to {kept.max():g}" if abs(kept.max()) < 1e6 else f"{kept.min()} to {kept.max()}"
+        what = number_column(kept)
     elif types.is_datetime64_any_dtype(kept):
         what = f"dates {kept.min():%Y-%m-%d} to {kept.max():%Y-%m-%d}"
     else:
         what = text_column(kept)
     return f"{name} ({what}{f', {empty} empty' if empty and len(kept) else ''})"
+
+
+def number_column(kept: Any) -> str:
+    """Few whole numbers that come again and again are codes or choices, and are listed; else the range."""
+    values = sorted(kept.unique().tolist())[:8] if len(kept) >= 30 else []
+    if 1 < len(values) < 8 and all(float(value).is_integer() for value in values):
+        return " | ".join(str(int(value)) for value in values)
+    return f"{kept.min():g} to {kept.max():g}" if abs(kept.max()) < 1e6 else f"{kept.min()} to {kept.max()}"
 
 
 def text_column(kept: Any) -> str:
