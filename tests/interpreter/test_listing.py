@@ -434,5 +434,5 @@ def test_codes_are_listed_and_measures_have_a_range() -> None:
     frame = pd.DataFrame(
         {"status": [200, 404] * 30, "year": [2012.0, 2013.0] * 30, "n": range(60), "f": [0.5, 1.5] * 30}
     )
-    assert finding.columns(frame) == "status (200 | 404), year (2012 | 2013), f (0.5 to 1.5), n (0 to 59)"
-    assert finding.columns(frame.head(4)) == "status (200 to 404), year (2012 to 2013), f (0.5 to 1.5), n (0 to 3)"
+    assert finding.columns(frame) == "status (200 | 404), year (2012 | 2013), n (0 to 59), f (0.5 to 1.5)"
+    assert finding.columns(frame.head(4)) == "status (200 to 404), year (2012 to 2013), n (0 to 3), f (0.5 to 1.5)"
