@@ -216,3 +216,12 @@ async def test_a_question_to_the_user_ends_the_job_as_one(home: Home, folder: Pa
     agent.workspace.discard()
     end = of(Ended, seen)[0]
     assert (end.status, end.reason) == ("question", "Which of them do you mean?")
+
+
+@pytest.mark.anyio
+async def test_when_patience_is_at_an_end_nothing_is_mended(home: Home, folder: Path):
+    slow = block("import time; time.sleep(0.3); 1/0")
+    seen, agent = await job(home, folder, TASK, [slow], attempts=4, steps=9, patience=0.2)
+    agent.workspace.discard()
+    assert of(Ended, seen)[0].status == "gave_up"
+    assert (of(Usage, seen)[0].blocks, of(Usage, seen)[0].attempts) == (1, 1)

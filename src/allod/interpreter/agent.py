@@ -102,6 +102,7 @@ class Agent:
         ``pictures`` are shown to the model with the task; only one that sees may be given any.
         """
         begun = time.monotonic()
+        self._means.until = begun + self.profile.bounds.patience
         self._pictures = list(pictures)
         self._means.stop.clear()
         yield Started(task, self._means.runner.facts.model, str(self.workspace.folder), conversation)

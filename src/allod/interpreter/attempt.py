@@ -5,7 +5,9 @@ or of what becomes of its workspace: ``agent`` decides that by its ``outcome``.
 """
 
 import asyncio
+import math
 import re
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Literal
@@ -42,6 +44,7 @@ class Means(Struct):
     stop: asyncio.Event
     approve: Callable[[Code], Awaitable[Decision]] | None = None
     ask: Callable[[str, bool], Awaitable[str]] | None = None  # answers input(): its prompt, whether it is a password
+    until: float = math.inf  # by time.monotonic: after it nothing is mended any more, and no attempt begun
 
 
 Status = Literal["done", "failed", "limit", "question", "declined", "stopped"]
@@ -212,6 +215,8 @@ class Attempt:
             self._end("stopped", "stopped")
             return
         await self._judge(code, printed)
+        if self._problems and time.monotonic() > self.means.until:
+            self._end("limit", "it took too long")
         if self._is_done():
             self.messages.append(Message("assistant", self.session.summary))
             yield Prose(self.session.summary)
