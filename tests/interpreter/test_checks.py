@@ -160,3 +160,9 @@ def test_columns_end_where_they_are_explained() -> None:
     assert checks.asked_columns("in hours.csv with the columns person, monday, hours, where monday is a date") == [
         "person", "monday", "hours",
     ]  # fmt: skip
+
+
+def test_a_product_is_made_in_the_rows() -> None:
+    found = checks.demands("Add up the revenue (units times price) of each shop", set())
+    assert found[0] == "revenue is units times price of each row, made a column before anything is summed"
+    assert not checks.demands("Which shop (in Ulm) sold most?", set())

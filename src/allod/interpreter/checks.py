@@ -40,6 +40,8 @@ WITH = re.compile(
     rf"(?:\.(?:csv|xlsx|json) with (?={WORD} and |{MANY})|\bwith (?={WORD}, {WORD}, ))"
     rf"({MANY}|{WORD} and {WORD})\b(?! \w+ (?:and|of)\b)"
 )
+# "the revenue (units times price)": made in the rows, before anything is summed up.
+PRODUCT = re.compile(r"(\w+) \(([\w ]{2,30}?) (?:times|multiplied by|x|×|\*) ([\w ]{2,30})\)", re.IGNORECASE)
 EMPTY = re.compile(r"\bNaN\b")
 ASKS = re.compile(
     r"\?|\b(tell|how (many|much|long|often|far)|which|what|who|whose|when|where|why|count|say|show|print|explain|"
@@ -132,7 +134,8 @@ def demands(task: str, names: set[str]) -> list[str]:
         names: the files there are; what is there already need not be made.
     """
     there = {name.rpartition("/")[2].casefold() for name in names}
-    found: list[str] = []
+    found = [f"{made} is {one} times {other} of each row, made a column before anything is summed"
+             for made, one, other in PRODUCT.findall(task)]  # fmt: skip
     if example := renaming(task):
         found.append(example)
     if case := asked_case(task):
