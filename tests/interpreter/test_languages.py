@@ -155,3 +155,12 @@ async def test_any_jupyter_kernel_runs_beside_python(
         with pytest.raises(Unsupported, match="only python, shell, shout"):
             await ran("1", "cobol")
     workspace.discard()
+
+
+def test_advice_for_a_column_that_groups_do_not_have() -> None:
+    from allod.interpreter.kernels.outputs import Failure
+    from allod.interpreter.languages import advice
+
+    said = advice(Failure("KeyError", "\"Column(s) ['404'] do not exist\"", ""))
+    assert said.startswith("There is no column '404'. Make it before the groupby") and "counts rows" in said
+    assert advice(Failure("KeyError", "'x'", "")) == ""
