@@ -78,7 +78,8 @@ def advice(failure: Failure) -> str:
             name = match[1].partition(".")[0]
             return f"{name} is not installed; use {INSTEAD.get(name, 'another library')}."
     if match := re.search(r"Column\(s\) \[(.*)\] do not exist", failure.message):
-        return f'There is no column {match[1]}. Make it before the groupby; .size().reset_index(name="count") counts rows.'
+        more = 'Make it before the groupby; .size().reset_index(name="count") counts rows.'
+        return f"There is no column {match[1]}. {more}"
     if failure.name == "KeyError" and "DataFrame" in " ".join(failure.values):
         return f"There is no column {failure.message}."
     return ""
