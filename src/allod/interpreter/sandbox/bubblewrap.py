@@ -26,6 +26,7 @@ import anyio
 from msgspec import Struct
 
 from allod.errors import SandboxFailed
+from allod.interpreter.sandbox import seccomp
 from allod.interpreter.sandbox.cgroup import Cgroup
 from allod.interpreter.sandbox.limits import Limits, descendants, limit_process, memory_limit
 
@@ -200,10 +201,12 @@ class Sandbox:
     async def _spawn(self, view: View, command: Sequence[str], env: Mapping[str, str], limits: Limits) -> Process:
         info_read, info_write = os.pipe()
         block_read, block_write = os.pipe()
+        refused = filter_file()
         argv = self.argv(view, command, env)
         argv[1:1] = ["--info-fd", str(info_write), "--block-fd", str(block_read)]
+        argv[1:1] = ["--seccomp", str(refused)] if refused is not None else []
         try:
-            bwrap = await start(argv, (info_write, block_read))
+            bwrap = await start(argv, [fd for fd in (info_write, block_read, refused) if fd is not None])
         except SandboxFailed:
             os.close(info_read)
             os.close(block_write)
@@ -211,6 +214,8 @@ class Sandbox:
         finally:
             os.close(info_write)
             os.close(block_read)
+            if refused is not None:
+                os.close(refused)
         try:
             text = await asyncio.to_thread(read_all, info_read)
             if not text:
@@ -247,6 +252,16 @@ async def start(argv: Sequence[str], fds: Sequence[int]) -> asyncio.subprocess.P
         )
     except OSError as error:
         raise SandboxFailed(f"{argv[0]} cannot be run: {error.strerror}", "Run `allod doctor`.") from error
+
+
+def filter_file() -> int | None:
+    """The filter of system calls as an open file; None where there is none for this processor."""
+    if not seccomp.supported():
+        return None
+    fd = os.memfd_create("seccomp")
+    os.write(fd, seccomp.program())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def read_all(fd: int) -> bytes:
