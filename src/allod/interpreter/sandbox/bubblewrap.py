@@ -151,18 +151,28 @@ class Sandbox:
     name = "bubblewrap"
     confines = True  # else whoever starts a job asks before every block
     overlays = True  # else the workspace gives copies of the folders in the place of their upper layers
+    mounts = True  # else everything lies at its real path inside, too
 
     def __init__(self, bwrap: Path) -> None:
         self.bwrap = bwrap
 
     @classmethod
     def find(cls) -> "Sandbox":
-        """The bubblewrap that came with allod, else the system's.
+        """The best that works on this machine, bubblewrap or another, or the one that the setting names.
 
         Raises:
-            SandboxFailed: there is none.
+            BadSettings: the setting names none.
+            SandboxFailed: the one that it names does not work here.
         """
-        return cls(find_bwrap())
+        from allod.home import Home
+        from allod.interpreter.sandbox import ladder
+
+        return ladder.best(Home.open().settings.sandbox)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What it does not keep code from, which a better one would."""
+        return () if seccomp.supported() else ("no filter of system calls for this processor",)
 
     def argv(self, view: View, command: Sequence[str], env: Mapping[str, str]) -> list[str]:
         """The whole command line, without the file descriptors that ``spawn`` adds."""
