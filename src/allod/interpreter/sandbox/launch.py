@@ -39,7 +39,7 @@ def main(fd):
         check(libc.prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    waker, woken = os.pipe()
+    woken, waker = os.pipe()
     for end in (waker, woken):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)

@@ -22,7 +22,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from allod.errors import Conflict, DiskFull, ReadOnly
+from allod.errors import BadRequest, Conflict, DiskFull, ReadOnly
 from allod.home import Home
 from allod.interpreter.sandbox import Layer, Sandbox, View
 from allod.interpreter.workspace import fonts, jobs, layer, packages, places, transaction, tree

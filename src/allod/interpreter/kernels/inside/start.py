@@ -89,7 +89,7 @@ def without_network():
                 if os.getpid() == self._process:
                     super().send_multipart(*args, **kwargs)
 
-        kernelapp.IOPubThread = Thread
+        kernelapp.IOPubThread = Thread  # pyright: ignore[reportPrivateImportUsage]
 
 
 WAKING = []  # its sockets. Were they collected, the loop would see an end to read for ever
