@@ -308,7 +308,7 @@ def unreadable_root(path: Path) -> Path | None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="runs as an ordinary user anyway")
 @pytest.mark.skipif(not (shutil.which("setpriv") and shutil.which("unshare")), reason="needs setpriv and unshare")
 def test_all_of_it_as_an_ordinary_user(tmp_path: Path) -> None:
-    """The tests of this file, of undo and of the other sandboxes once more, as ``nobody``, who has no privileges to lose."""
+    """The tests of this file and of its neighbours once more, as ``nobody``, who has no privileges to lose."""
     python = Path(os.path.realpath(sys.executable)).parent.parent
     base = Path("/tmp") / f"allod-nobody-{os.getpid()}"
     base.mkdir()
