@@ -116,7 +116,7 @@ class Launched(Sandbox):
     async def _spawn(self, view: View, command: Sequence[str], env: Mapping[str, str], limits: Limits) -> Process:
         if view.folders:
             raise SandboxFailed(
-                f"the sandbox {self.name} cannot show a further folder", "Without --folder; or see `allod doctor`."
+                f"the sandbox {self.name} cannot show a further folder", "Without --add-folder; or see `allod doctor`."
             )
         control_read, control = os.pipe()
         answer, answer_write = os.pipe()
@@ -168,7 +168,13 @@ class Landlock(Launched):
     def lacks(self) -> tuple[str, ...]:
         """What bubblewrap would do besides."""
         older = tuple(what for version, what in SINCE.items() if self.version < version)
-        return ("it can see which files there are", "its folder is a copy", "no --net, --packages, --folder", *older)
+        return (
+            "it can see which files there are",
+            "its folder is a copy",
+            "no multiprocessing",
+            "no --net, --packages, --add-folder",
+            *older,
+        )
 
     @property
     def refused(self) -> bytes:

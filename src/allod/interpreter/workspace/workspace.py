@@ -245,7 +245,7 @@ class Workspace:
 
 def can_hold(sandbox: Sandbox, grants: Grants) -> Sandbox:
     """The sandbox, if it can show what is granted. Raises BadRequest."""
-    named = {"--net": grants.net, "--packages": grants.packages, "--folder": grants.folders}
+    named = {"--net": grants.net, "--packages": grants.packages, "--add-folder": grants.folders}
     wanted = [flag for flag, given in named.items() if given]
     if wanted and not sandbox.mounts:
         raise BadRequest(
