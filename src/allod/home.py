@@ -64,6 +64,7 @@ class Settings(Struct, forbid_unknown_fields=True):
     models: str = ""  # the store's folder; empty: <data>/models. May be Ollama's
     package_index: str = ""  # a PEP 691 index; empty: PIP_INDEX_URL, else PyPI
     huggingface: str = "https://huggingface.co"
+    sandbox: str = "auto"  # for the code of `allod do`: auto, bubblewrap, landlock, seatbelt, none
     registry_insecure: bool = False  # http:// for registries that are not on loopback
     engine: EngineSettings = field(default_factory=EngineSettings)
     egress: EgressSettings = field(default_factory=EgressSettings)

@@ -308,7 +308,7 @@ def unreadable_root(path: Path) -> Path | None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="runs as an ordinary user anyway")
 @pytest.mark.skipif(not (shutil.which("setpriv") and shutil.which("unshare")), reason="needs setpriv and unshare")
 def test_all_of_it_as_an_ordinary_user(tmp_path: Path) -> None:
-    """The tests of this file and of undo once more, as ``nobody``, who has no privileges to lose."""
+    """The tests of this file and of its neighbours once more, as ``nobody``, who has no privileges to lose."""
     python = Path(os.path.realpath(sys.executable)).parent.parent
     base = Path("/tmp") / f"allod-nobody-{os.getpid()}"
     base.mkdir()
@@ -320,7 +320,7 @@ def test_all_of_it_as_an_ordinary_user(tmp_path: Path) -> None:
             f"mount -t tmpfs -o mode=755 tmpfs '{closed}' && mkdir -p '{python}'",
             f"mount --bind {base}/python '{python}'",
         ]
-    tests = [Path(__file__), Path(__file__).with_name("test_undo.py")]
+    tests = [Path(__file__), *(Path(__file__).with_name(f"test_{name}.py") for name in ("undo", "ladder", "seccomp"))]
     script.append(
         f"exec setpriv --reuid 65534 --regid 65534 --clear-groups env HOME={base} '{sys.executable}' -m pytest -q -x"
         f" -p no:cacheprovider --basetemp={base}/t {' '.join(map(str, tests))}"

@@ -170,8 +170,8 @@ async def model(home: Home) -> Check:
 
 
 async def sandbox(home: Home) -> Check:
-    """A program over an overlay of a folder: it sees the folder, changes it, and the folder stays as it was."""
-    from allod.interpreter.sandbox import Limits, Sandbox, View, environment
+    """A program over a view of a folder: it sees the folder, changes it, and the folder stays as it was."""
+    from allod.interpreter.sandbox import Limits, Sandbox, View, environment, ladder
 
     base = home.data if home.data.exists() else Path(tempfile.gettempdir())
     found = Sandbox.find()
@@ -179,16 +179,29 @@ async def sandbox(home: Home) -> Check:
         folder, upper, work, inner_home, tmp = (Path(root, name) for name in ("folder", "upper", "work", "home", "tmp"))
         for path in (folder, upper, work, inner_home, tmp):
             path.mkdir()
-        (folder / "seen").write_text("before")
-        script = 'test "$(cat seen)" = before && echo after > seen'
+        for seen in (folder, *(() if found.overlays else (upper,))):
+            (seen / "seen").write_text("before")
+        (Path(root) / "beside").write_text("secret")
+        script = 'test "$(cat seen)" = before && echo after > seen && ! cat ../beside'
+        if not found.confines:
+            script = "echo after > seen"
         view = View(folder, upper, work, inner_home, tmp)
         process = await found.spawn(view, ["/bin/sh", "-c", script], environment(), Limits())
         status = await process.wait()
-        kept, changed = (folder / "seen").read_text() == "before", (upper / "seen").exists()
+        kept = (folder / "seen").read_text() == "before"
+        changed = (upper / "seen").exists() and (upper / "seen").read_text() == "after\n"
     if status or not changed or not kept:
-        says = f"{found.bwrap} runs, but an overlay does not hold (status {status})"
+        says = f"{found.name} runs, but what code does to a folder is not kept apart (status {status})"
         return Check("sandbox", "fail", says, "Set ALLOD_HOME to a folder on a local disk.")
-    return Check("sandbox", "ok", f"{found.bwrap}: namespaces and overlay work")
+    if found.name == "bubblewrap":
+        return Check("sandbox", "ok", "; ".join((f"{found.bwrap}: namespaces and overlay work", *found.lacks)))
+    if home.settings.sandbox == "auto":
+        why = ladder.bubblewrap()[1]
+        says, mend = f"bubblewrap does not work: {why}. ", ladder.mend(why) if sys.platform == "linux" else ""
+    else:
+        says, mend = "", 'Set `sandbox = "auto"`, or unset ALLOD_SANDBOX, for the best that works here.'
+    name = f"{found.name} confines code" if found.confines else "NOTHING confines code"
+    return Check("sandbox", "warn", f"{says}{name}, with less: {'; '.join(found.lacks)}", mend)
 
 
 async def libraries(home: Home) -> Check:

@@ -26,6 +26,7 @@ import anyio
 from msgspec import Struct
 
 from allod.errors import SandboxFailed
+from allod.interpreter.sandbox import seccomp
 from allod.interpreter.sandbox.cgroup import Cgroup
 from allod.interpreter.sandbox.limits import Limits, descendants, limit_process, memory_limit
 
@@ -150,18 +151,28 @@ class Sandbox:
     name = "bubblewrap"
     confines = True  # else whoever starts a job asks before every block
     overlays = True  # else the workspace gives copies of the folders in the place of their upper layers
+    mounts = True  # else everything lies at its real path inside, too
 
     def __init__(self, bwrap: Path) -> None:
         self.bwrap = bwrap
 
     @classmethod
     def find(cls) -> "Sandbox":
-        """The bubblewrap that came with allod, else the system's.
+        """The best that works on this machine, bubblewrap or another, or the one that the setting names.
 
         Raises:
-            SandboxFailed: there is none.
+            BadSettings: the setting names none.
+            SandboxFailed: the one that it names does not work here.
         """
-        return cls(find_bwrap())
+        from allod.home import Home
+        from allod.interpreter.sandbox import ladder
+
+        return ladder.best(Home.open().settings.sandbox)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What it does not keep code from, which a better one would."""
+        return () if seccomp.supported() else ("no filter of system calls for this processor",)
 
     def argv(self, view: View, command: Sequence[str], env: Mapping[str, str]) -> list[str]:
         """The whole command line, without the file descriptors that ``spawn`` adds."""
@@ -200,10 +211,12 @@ class Sandbox:
     async def _spawn(self, view: View, command: Sequence[str], env: Mapping[str, str], limits: Limits) -> Process:
         info_read, info_write = os.pipe()
         block_read, block_write = os.pipe()
+        refused = filter_file()
         argv = self.argv(view, command, env)
         argv[1:1] = ["--info-fd", str(info_write), "--block-fd", str(block_read)]
+        argv[1:1] = ["--seccomp", str(refused)] if refused is not None else []
         try:
-            bwrap = await start(argv, (info_write, block_read))
+            bwrap = await start(argv, [fd for fd in (info_write, block_read, refused) if fd is not None])
         except SandboxFailed:
             os.close(info_read)
             os.close(block_write)
@@ -211,6 +224,8 @@ class Sandbox:
         finally:
             os.close(info_write)
             os.close(block_read)
+            if refused is not None:
+                os.close(refused)
         try:
             text = await asyncio.to_thread(read_all, info_read)
             if not text:
@@ -247,6 +262,16 @@ async def start(argv: Sequence[str], fds: Sequence[int]) -> asyncio.subprocess.P
         )
     except OSError as error:
         raise SandboxFailed(f"{argv[0]} cannot be run: {error.strerror}", "Run `allod doctor`.") from error
+
+
+def filter_file() -> int | None:
+    """The filter of system calls as an open file; None where there is none for this processor."""
+    if not seccomp.supported():
+        return None
+    fd = os.memfd_create("seccomp")
+    os.write(fd, seccomp.program())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def read_all(fd: int) -> bytes:

@@ -22,7 +22,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from allod.errors import Conflict, DiskFull, ReadOnly
+from allod.errors import BadRequest, Conflict, DiskFull, ReadOnly
 from allod.home import Home
 from allod.interpreter.sandbox import Layer, Sandbox, View
 from allod.interpreter.workspace import fonts, jobs, layer, packages, places, transaction, tree
@@ -72,7 +72,7 @@ class Workspace:
         path = jobs.jobs_folder(home) / name
         if grants.packages:
             packages.index_hosts(home)  # an index that code cannot use is told now, not in the middle of the job
-        copied = like.job.copied if like else not Sandbox.find().overlays
+        copied = like.job.copied if like else not can_hold(Sandbox.find(), grants).overlays
         layers = places.layers_for(home, (folder, *grants.folders), name, overlays=not copied)
         job = Job(
             name,
@@ -241,6 +241,18 @@ class Workspace:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def can_hold(sandbox: Sandbox, grants: Grants) -> Sandbox:
+    """The sandbox, if it can show what is granted. Raises BadRequest."""
+    named = {"--net": grants.net, "--packages": grants.packages, "--add-folder": grants.folders}
+    wanted = [flag for flag, given in named.items() if given]
+    if wanted and not sandbox.mounts:
+        raise BadRequest(
+            f"the sandbox that works here, {sandbox.name}, cannot do {' and '.join(wanted)}",
+            "Run it without, or see `allod doctor` for how to get bubblewrap to work.",
+        )
+    return sandbox
 
 
 # ── layers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -176,7 +176,7 @@ def hint(name, value, message):
         path = os.path.abspath(os.fsdecode(value.filename)) if isinstance(value.filename, str | bytes) else ""
         if number == 13 and path.startswith(os.getcwd() + os.sep):
             return "It belongs to somebody else. Write a new file instead."
-        return f"Only files in {os.getcwd()} and in /tmp can be written."
+        return f"Only files in {os.getcwd()} and in {os.environ.get('TMPDIR', '/tmp')} can be written."
     if isinstance(value, FileNotFoundError):
         path = str(value.filename or "")
         outside = os.path.isabs(path) and not path.startswith(os.getcwd())

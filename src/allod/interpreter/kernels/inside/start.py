@@ -52,6 +52,7 @@ def main(connection):
     class Kernel(IPythonKernel):
         shell_class = Type(shell_module.Shell)
 
+    without_network()
     app = IPKernelApp.instance(config=config(connection), kernel_class=Kernel)
     app.init_path = lambda: None
     app.initialize([])
@@ -63,6 +64,32 @@ def main(connection):
         os.dup2(null, stream._original_stdstream_copy)
     wake_on_signal()
     app.start()
+
+
+def without_network():
+    """Where not even the loopback is there, ipykernel's way for what forked children print cannot be: they are mute."""
+    import socket
+
+    from ipykernel import iostream, kernelapp
+
+    try:
+        socket.socket(socket.AF_INET).close()
+    except PermissionError:
+
+        class Thread(iostream.IOPubThread):
+            def __init__(self, socket, pipe=False, **more):
+                super().__init__(socket, pipe=False, **more)
+                self._process = os.getpid()
+
+            def schedule(self, f):
+                if os.getpid() == self._process:
+                    super().schedule(f)
+
+            def send_multipart(self, *args, **kwargs):
+                if os.getpid() == self._process:
+                    super().send_multipart(*args, **kwargs)
+
+        kernelapp.IOPubThread = Thread  # pyright: ignore[reportPrivateImportUsage]
 
 
 WAKING = []  # its sockets. Were they collected, the loop would see an end to read for ever
