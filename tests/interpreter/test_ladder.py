@@ -266,6 +266,19 @@ async def test_grants_that_it_cannot_give_are_refused(
     assert "doctor" in caught.value.remedy
 
 
+async def test_a_job_of_another_kind_of_sandbox_is_not_gone_on_with(
+    home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ladder.bubblewrap()[0] is None:
+        pytest.skip("bubblewrap does not work here")
+    workspace = Workspace.create(home, folder)
+    monkeypatch.setenv("ALLOD_SANDBOX", "none")
+    async with Kernel.start(workspace, Limits()) as kernel:
+        with pytest.raises(SandboxFailed, match="another kind of sandbox than none"):
+            await kernel.ready()
+    workspace.discard()
+
+
 # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ORPHANS = "setsid sh -c 'setsid sleep 1000 & echo $! > pid; sleep 1000' > /dev/null 2>&1 & until [ -s pid ]; do :; done"

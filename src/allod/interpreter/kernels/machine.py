@@ -195,6 +195,11 @@ class Machine:
             return program
 
     async def _start(self, readable: Sequence[Path]) -> None:
+        if self.workspace.job.copied == self.sandbox.overlays:  # its files would not be where code looks
+            raise SandboxFailed(
+                f"this job was begun in another kind of sandbox than {self.sandbox.name}",
+                "Begin a new job, or set ALLOD_SANDBOX to the sandbox it was begun in.",
+            )
         self.folder = socket_folder()
         for name in ("ipc", "own"):
             (self.folder / name).mkdir(mode=0o700)
