@@ -156,12 +156,19 @@ async def test_stdin_is_empty(home: Home, folder: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("code", ["sleep 60431", "while :; do :; done", "(trap '' INT; sleep 60431; sleep 60431)"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "echo began; sleep 60431",
+        "echo began; while :; do :; done",
+        "(trap '' INT; echo began; sleep 60431; sleep 60431)",
+    ],
+)
 async def test_interrupts_end_the_whole_group_within_two_seconds(home: Home, folder: Path, code: str) -> None:
     async with shell(home, folder) as kernel:
         await printed(kernel, "x=5; sleep 60432 & echo $! > job")
         with anyio.fail_after(6):
-            async with contextlib.aclosing(kernel.run(f"echo began; {code}")) as found:
+            async with contextlib.aclosing(kernel.run(code)) as found:
                 failed: list[Output] = []
                 began = time.monotonic()
                 async for each in found:
