@@ -110,6 +110,8 @@ class Desk:
         ended = e.Ended("stopped")
         text = attached.task(task) if attached else task
         pictures = attached.shown(self.runner.facts, self.conversation.model) if attached else ()
+        # Where blocks are not shown to anybody beforehand, attempts may have to agree.
+        self.agent.means.approve = self.approve if self.wanted.can_ask and self.runs else None
         try:
             with Interrupts(self.interrupt):
                 job = self.agent.run(text, conversation=self.conversation.id, pictures=pictures)
