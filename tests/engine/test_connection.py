@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allod.engine.connection import CHUNK_HEADER_LIMIT, ConnectionLost, Dechunker, GatheringReader, Pool
+from allod.engine.connection import CHUNK_HEADER_LIMIT, ConnectionLost, Dechunker, Pool
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -250,39 +250,3 @@ async def test_a_large_request_and_a_large_answer() -> None:
     async with pool(serve) as p:
         status, body = await got(p, body=b"x" * size)
     assert status == 200 and len(body) == size
-
-
-# ── gathering ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.anyio
-async def test_pieces_of_a_fast_stream_come_together_and_the_end_at_once():
-    reader = GatheringReader()
-    reader.gathering = True
-    reader.feed_data(b"first")
-    assert await reader.read(100) == b"first"  # nothing came just before
-    for piece in (b"a", b"b", b"c"):
-        reader.feed_data(piece)
-    reading = asyncio.ensure_future(reader.read(100))
-    await asyncio.sleep(0)
-    assert not reading.done()
-    assert await reading == b"abc"
-    reader.feed_data(b"d")
-    reader.feed_data(b"e\r\n0\r\n\r\n")
-    reading = asyncio.ensure_future(reader.read(100))
-    await asyncio.sleep(0)
-    assert reading.done() and await reading == b"de\r\n0\r\n\r\n"
-
-
-@pytest.mark.anyio
-async def test_what_is_no_stream_is_handed_on_as_it_comes_and_an_end_with_what_was_held():
-    reader = GatheringReader()
-    for piece in (b"a", b"b"):
-        reader.feed_data(piece)
-        assert await reader.read(100) == piece
-    reader.gathering = True
-    reader.feed_data(b"c")
-    assert await reader.read(100) == b"c"
-    reader.feed_data(b"d")
-    reader.feed_eof()
-    assert await reader.read() == b"d"

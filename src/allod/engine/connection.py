@@ -16,7 +16,6 @@ import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Self
 
 from allod.engine.runner import Answer
 
@@ -24,9 +23,6 @@ HEAD_LIMIT = 64 * 1024
 CHUNK_HEADER_LIMIT = 1024
 READ_SIZE = 256 * 1024
 IDLE_LIMIT = 4.0  # seconds; llama.cpp's server closes idle connections after 5
-GATHER = 0.02  # seconds
-GATHER_SIZE = 64 * 1024
-LAST_CHUNK = b"\r\n0\r\n\r\n"
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 LENGTH = re.compile(rb"[0-9]{1,18}")
 
@@ -114,70 +110,18 @@ class Head:
         return self.headers.get(b"content-type", b"").decode("latin-1")
 
 
-class GatheringReader(asyncio.StreamReader):
-    """While ``gathering``, hands on what comes within ``GATHER`` seconds in one piece, and the end at once.
-
-    A small model's token takes little longer than passing it on takes from the cores it is computed with, and each time
-    that one of its threads is held up all of them wait. Fifty pieces a second look as smooth; slower streams are not
-    held up.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(HEAD_LIMIT)
-        self.gathering = False
-        self._pending = bytearray()
-        self._handed = 0.0  # when something was handed on last
-        self._timer: asyncio.TimerHandle | None = None
-
-    def feed_data(self, data: Any) -> None:
-        """From the transport."""
-        if not self.gathering:
-            super().feed_data(data)
-            return
-        self._pending += data
-        loop = asyncio.get_running_loop()
-        due = self._handed + GATHER
-        if data.endswith(LAST_CHUNK) or len(self._pending) > GATHER_SIZE or (not self._timer and loop.time() >= due):
-            self._hand_on()
-        elif self._timer is None:
-            self._timer = loop.call_at(due, self._hand_on)
-
-    def feed_eof(self) -> None:
-        """From the transport."""
-        self._hand_on()
-        super().feed_eof()
-
-    def _hand_on(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._pending:
-            data, self._pending = self._pending, bytearray()
-            self._handed = asyncio.get_running_loop().time()
-            super().feed_data(data)
-
-
 class Connection:
     """One connection, one request at a time."""
 
-    def __init__(self, reader: GatheringReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
         self.idle_since = 0.0
         self.clean = False  # the last answer was read to its end, another request may follow
 
-    @classmethod
-    async def open(cls, host: str, port: int) -> Self:
-        """A new one. Raises OSError."""
-        reader = GatheringReader()
-        protocol = asyncio.StreamReaderProtocol(reader)
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(lambda: protocol, host, port)
-        return cls(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
-
     async def send(self, request: bytes, body: bytes) -> Head:
         """Sends a request and reads the head of its answer."""
-        self.clean = self.reader.gathering = False
+        self.clean = False
         self.writer.write(request)
         if body:
             self.writer.write(body)
@@ -197,7 +141,6 @@ class Connection:
         """The answer's body as it comes, framing taken off."""
         if b"chunked" in head.headers.get(b"transfer-encoding", b"").lower():
             dechunker = Dechunker()
-            self.reader.gathering = head.content_type.startswith("text/event-stream")
             while not dechunker.done:
                 if data := dechunker.feed(await self._read()):
                     yield data
@@ -267,7 +210,9 @@ class Pool:
             connection = self._take()
             fresh = connection is None
             try:
-                connection = connection or await Connection.open(self.host, self.port)
+                connection = connection or Connection(
+                    *await asyncio.open_connection(self.host, self.port, limit=HEAD_LIMIT)
+                )
                 return connection, await connection.send(request, body)
             except BaseException as error:
                 if connection:
