@@ -11,6 +11,7 @@ from allod.interpreter.checks import (
     made_files,
     needs_code,
     problems,
+    renames,
 )
 
 
@@ -166,3 +167,32 @@ def test_a_product_is_made_in_the_rows() -> None:
     found = checks.demands("Add up the revenue (units times price) of each shop", set())
     assert found[0] == "revenue is units times price of each row, made a column before anything is summed"
     assert not checks.demands("Which shop (in Ulm) sold most?", set())
+
+
+@pytest.mark.parametrize(
+    ("missing", "there", "names"),
+    [
+        (
+            ["buyer", "town"],
+            ["buyer.name", "buyer.address.town"],
+            {"buyer.address.town": "town", "buyer.name": "buyer"},
+        ),
+        (["total"], ["total_2019", "total_2020"], {}),  # either may be meant
+        (["name"], ["first name", "last name"], {}),
+        (["units"], ["price", "item"], {}),
+        (["Unit Price"], ["unitprice"], {}),  # one part only: not a longer name
+        ([], ["a.b"], {}),
+        (["a"], [], {}),
+    ],
+)
+def test_columns_that_are_there_under_a_longer_name(
+    missing: list[str], there: list[str], names: dict[str, str]
+) -> None:
+    assert renames(missing, there) == names
+
+
+def test_a_table_with_longer_names_is_told_how_to_rename_them() -> None:
+    table = Result("out.csv", columns=["id", "buyer.name"], rows=3)
+    [missing, how] = problems("Save it as out.csv with the columns id and buyer.", {"out.csv"}, [table], "3 rows")
+    assert "it should have id, buyer" in missing
+    assert how == "Use .rename(columns={'buyer.name': 'buyer'})."

@@ -198,6 +198,8 @@ async def test_failures_say_what_was_probably_meant(home: Home, folder: Path) ->
             ("row = {'title': 1}; row['titel']", "Did you mean 'title'?"),
         ):
             assert words in (await failure(kernel, code)).hint, code
+        other = "others = pd.DataFrame({'items': [1]}); films['items']"  # it is meant, but of another table
+        assert "'items'" not in (await failure(kernel, other)).hint
         caused = "try:\n    int('x')\nexcept ValueError as e:\n    raise RuntimeError('no') from e"
         assert "caused by ValueError: invalid literal" in (await failure(kernel, caused)).traceback
 

@@ -114,6 +114,8 @@ def table_problems(task: str, table: Result, alone: bool = True) -> list[str]:
         found.append(
             f"{table.path} has the columns {', '.join(table.columns[:12])}, but it should have {', '.join(asked)}."
         )
+        if names := renames(missing, [name for name in table.columns if key(name) not in map(key, asked)]):
+            found.append(f"Use .rename(columns={names}).")
     if any(name.startswith("Unnamed: 0") for name in table.columns):
         found.append(f"{table.path} has an index column; save it with index=False.")
     if table.rows == 0 and alone:
@@ -122,6 +124,27 @@ def table_problems(task: str, table: Result, alone: bool = True) -> list[str]:
     ways = set(table.order.values())
     if way and table.rows > 1 and not (ways if way == "any" else ways & {way, "same"}):
         found.append(f"The rows of {table.path} are not in order: sort them before you save them, {words}.")
+    return found
+
+
+def renames(missing: list[str], there: list[str]) -> dict[str, str]:
+    """Which columns are what is missing under a longer name, one part of which it is: where only one can be.
+
+    The last part tells most, then the first; of several columns that begin so, the one with the fewest parts.
+
+    >>> renames(["customer", "city"], ["customer.name", "customer.address.city", "customer.address.zip"])
+    {'customer.address.city': 'city', 'customer.name': 'customer'}
+    """
+    found: dict[str, str] = {}
+    parts = {name: [key(part) for part in re.split(r"[._/ ]+", name) if key(part)] for name in there}
+    for place in (-1, 0):
+        for name in missing:
+            near = [each for each in there if each not in found and len(parts[each]) > 1]
+            near = [each for each in near if parts[each][place] == key(name)]
+            fewest = min((len(parts[each]) for each in near), default=0)
+            near = [each for each in near if len(parts[each]) == fewest]
+            if len(near) == 1 and name not in found.values():
+                found[near[0]] = name
     return found
 
 

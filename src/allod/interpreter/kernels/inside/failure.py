@@ -222,7 +222,7 @@ def keys_of(value):
 def meant(value, frame):
     """The name or key that was probably meant, for one that does not exist."""
     if isinstance(value, KeyError) and frame is not None and value.args and isinstance(value.args[0], str):
-        keys = {key for each in frame.f_locals.copy().values() for key in keys_of(each)}
+        keys = {key for each in frame.f_locals.copy().values() for key in keys_of(each)} - {value.args[0]}
         near = difflib.get_close_matches(value.args[0].lower(), [key.lower() for key in keys], 1, 0.7)
         return f"Did you mean {next(key for key in keys if key.lower() == near[0])!r}?" if near else ""
     wanted = getattr(value, "name", None)
