@@ -180,6 +180,26 @@ async def test_one_that_only_confirms_stays_out_of_sight(home: Home, folder: Pat
 
 
 @pytest.mark.anyio
+async def test_one_that_prints_the_same_is_not_asked_for_an_answer(home: Home, folder: Path):
+    task = "How many units were sold? Say it."
+    seen, agent = await job(
+        home, folder, task, [block("print(12)"), "They sold 12.", block("print(sales.units.sum())")]
+    )
+    agent.workspace.discard()
+    assert [answer.text for answer in of(Answer, seen)] == ["They sold 12."]
+    assert (of(Ended, seen)[0].status, of(Usage, seen)[0].attempts) == ("done", 2)
+
+
+@pytest.mark.anyio
+async def test_one_that_prints_something_else_says_what(home: Home, folder: Path):
+    replies = [block("print(11)"), "They sold 11."] + [block("print(sales.units.sum())"), "They sold 12."] * 2
+    seen, agent = await job(home, folder, "How many units were sold? Say it.", replies[:5])
+    agent.workspace.discard()
+    assert of(Answer, seen)[-1].text == "They sold 12."
+    assert of(Usage, seen)[0].attempts == 3
+
+
+@pytest.mark.anyio
 async def test_a_file_that_a_loser_wrote_is_gone(home: Home, folder: Path):
     replies = [block("open('junk', 'w').write('x'); 1/0")] * 2 + [write(3), write(3)]
     seen, agent = await job(home, folder, TASK, replies, attempts=4)

@@ -16,7 +16,7 @@ import pytest
 from allod.home import Home
 from allod.interpreter.kernels import Kernel
 from allod.interpreter.listing import Found, Listing, held, shapes
-from allod.interpreter.probe import finding, results, walk
+from allod.interpreter.probe import finding, linking, results, walk
 from allod.interpreter.sandbox import Limits
 from allod.interpreter.session import Session
 from allod.interpreter.workspace import Workspace, fonts
@@ -386,11 +386,68 @@ def test_results(folder: Path) -> None:
     write_csv("out.csv", [("n", "v"), ("a", 3), ("b", 2), ("b", 2)])
     Path("out.txt").write_text("b\na\na\n")
     Path("bad.xlsx").write_bytes(b"no")
-    found = json.loads(results.results(["out.csv", "out.txt", "bad.xlsx", "gone.csv"]))
+    found = json.loads(results.results(["out.csv", "out.txt", "bad.xlsx", "gone.csv"], [], True))
     assert found[0]["columns"] == ["n", "v"]
     assert (found[0]["rows"], found[0]["order"], found[0]["repeated"]) == (3, {"n": "a-z", "v": "down"}, 1)
     assert (found[1]["first"], found[1]["repeated"]) == (["b", "a", "a"], 1)
     assert found[2]["columns"] == []
+
+
+def digest(rows: list[tuple[Any, ...]], columns: list[str], ordered: bool) -> str:
+    write_csv("out.csv", rows)
+    return json.loads(results.results(["out.csv"], columns, ordered))[0]["digest"]
+
+
+def test_tables_are_the_same_by_what_was_asked_for(folder: Path) -> None:
+    rows = [("City", "Total units", "note"), ("Ulm", 7, "x"), ("Bonn", 5, "y")]
+    fewer = [("total_units", "city"), (7, "Ulm"), (5.0, "Bonn")]
+    asked = ["city", "total units"]
+    assert digest(rows, asked, True) == digest(fewer, asked, True)
+    assert digest(rows, [], True) != digest(fewer, [], True)
+    assert digest(rows, ["city", "price"], True) != digest(fewer, ["city", "price"], True)  # one is in neither
+    assert digest(rows, asked, True) != digest([fewer[0], (8, "Ulm"), (5, "Bonn")], asked, True)
+    turned = [rows[0], rows[2], rows[1]]
+    assert digest(rows, [], False) == digest(turned, [], False)
+    assert digest(rows, [], True) != digest(turned, [], True)
+    assert digest(rows, [], False) != digest([rows[0], ("Ulm", 5, "x"), ("Bonn", 7, "y")], [], False)
+
+
+LOG = {
+    "status": [200, 404, 200, 301] * 5,
+    "size": list(range(190, 210)),
+    "city": ["Lyon", "Bad Ems"] * 10,
+    "from": ["Lyon", "Nice"] * 10,
+    "kind": ["404", "x"] * 10,
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "lines"),
+    [
+        ("Which page got most 404 answers, and how many bytes had status 200?", ["status", "size"],
+         ["404 and 200 are values of status"]),
+        ("How many in bad ems or Nice?", ["city", "from"], ["bad ems is a value of city", "Nice is a value of from"]),
+        ("How many in Lyon?", ["city", "from"], []),  # of which of the two?
+        ("How many 404?", ["status", "kind"], []),
+        ("Take those of 3.404, 1404, 404.5 and IMG_404.jpg", ["status"], []),
+        ("What is the size of status?", ["status", "size"], []),
+        ("", ["status"], []),
+    ],
+)  # fmt: skip
+def test_words_of_a_task_that_are_values(task: str, columns: list[str], lines: list[str]) -> None:
+    frame = pd.DataFrame({name: LOG[name] for name in columns})
+    assert json.loads(linking.values(task, ["log"], {"log": frame})) == lines
+
+
+def test_values_are_looked_for_in_any_table() -> None:
+    there = {
+        "gaps": pd.DataFrame({"code": [7.0, 12.0, None] * 9, "each": [["a"], ["b"], ["c"]] * 9}),
+        "empty": pd.DataFrame(),
+        "twice": pd.DataFrame([[1, 2]] * 9, columns=["a", "a"]),
+        "text": "12",
+    }
+    assert json.loads(linking.values("code 12?", [*there, "gone"], there)) == ["12 is a value of code"]
+    assert json.loads(linking.values("12" * 50_000, ["gaps"], there)) == []
 
 
 @pytest.mark.anyio
@@ -412,11 +469,11 @@ async def test_the_look_happens_inside_the_sandbox(
             assert lines[0].startswith("sales is a DataFrame, 20 rows")
             assert not any("allod" in line for line in lines)
             await session.hidden("sales.head(2).to_csv('top.csv', index=False)")
-            written, looked = await session.results()
+            written, looked = await session.results("")
             assert written == "New file top.csv: 2 rows, columns city, day, price"
             assert looked[0].rows == 2
             await session.hidden("import os; os.remove('sales.csv')")
-            assert (await session.results())[0] == "Gone: sales.csv"
+            assert (await session.results(""))[0] == "Gone: sales.csv"
             assert session.names == {"top.csv"}
     finally:
         workspace.discard()

@@ -197,7 +197,9 @@ class Agent:
                 yield event
         if self._pictures:
             job[-1] = Message("user", [TextPart(job[-1].text), *self._pictures])
-        attempt = Attempt(self._means, session, task, [*head, *self.history, *job], len(head), len(before), taught)
+        earlier = [outcome.work for outcome in before if outcome.status == "done"]
+        messages = [*head, *self.history, *job]
+        attempt = Attempt(self._means, session, task, messages, len(head), len(before), taught, earlier)
         async with aclosing(attempt.run()) as inner:
             async for event in inner:
                 yield event
@@ -220,7 +222,7 @@ class Agent:
         if not self.history:
             self._example = prompt.fitting(self.profile, task, kinds, not found.names)
         head += prompt.prefix(self.profile, self._example, self.workspace.grants.net)
-        asked = prompt.asked(task, session.names)
+        asked = prompt.asked(task, session.names, await session.linked(task, read))
         if read:
             code = "\n".join(line for each in read for line in each.load)
             yield Code(code, author="allod")

@@ -8,7 +8,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal
 
@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from allod.chat import Message, Options
 from allod.engine.runner import Runner
 from allod.interpreter import checks, prompt
-from allod.interpreter.attempts import Work
+from allod.interpreter.attempts import Work, same_printed
 from allod.interpreter.blocks import Block
 from allod.interpreter.events import Answer, Code, Error, Event, Notice, Output, Prose
 from allod.interpreter.kernels.outputs import Failure, InputRequest, Picture, Result, Stream
@@ -77,6 +77,7 @@ class Attempt:
         fixed: int,
         number: int,
         taught: bool = False,
+        earlier: Sequence[Work] = (),
     ) -> None:
         self.means = means
         self.session = session
@@ -85,6 +86,7 @@ class Attempt:
         self.fixed = fixed
         self.number = number
         self.taught = taught  # it is told something that no earlier attempt was
+        self.earlier = earlier  # what the attempts before came to that nothing was seen to be wrong with
         self.outcome = Outcome()
         self._failing: set[str] = set()  # blocks that did not do
         self._problems: list[str] = []  # of the last block
@@ -217,11 +219,11 @@ class Attempt:
         await self._judge(code, printed)
         if self._problems and time.monotonic() > self.means.until:
             self._end("limit", "it took too long")
-        if self._is_done():
-            self.messages.append(Message("assistant", self.session.summary))
-            yield Prose(self.session.summary)
-            yield Answer(self.session.summary)
-            self.outcome.work = Work(self.session.work, self.session.summary, printed.text)
+        if said := self.session.summary if self._is_done() else self._said_before(printed.text):
+            self.messages.append(Message("assistant", said))
+            yield Prose(said)
+            yield Answer(said)
+            self.outcome.work = Work(self.session.work, said, printed.text)
             self._end("done")
 
     def _is_done(self) -> bool:
@@ -231,6 +233,13 @@ class Attempt:
         """
         files_only = self.means.profile.bounds.brief and not checks.asks_answer(self.task)
         return files_only and not self._problems and bool(self.session.summary)
+
+    def _said_before(self, printed: str) -> str:
+        """The answer of an earlier attempt that wrote and printed the same: it need not be asked for again."""
+        if self._problems or not printed.strip():
+            return ""
+        work = Work(self.session.work, "", printed)
+        return next((each.answer for each in self.earlier if same_printed(each, work)), "")
 
     async def _run(self, code: Code, printed: "Printed") -> AsyncGenerator[Event]:
         ask = self.means.ask
@@ -243,7 +252,7 @@ class Attempt:
 
     async def _judge(self, block: Code, printed: "Printed") -> None:
         """Looks at what the block wrote, finds what is missing, and writes the next turn of the conversation."""
-        written, results = await self.session.results()
+        written, results = await self.session.results(self.task)
         failure, error, ask = printed.failure, "", prompt.go_on(self.task)
         if failure is not None:
             hint = advice(failure)

@@ -108,6 +108,11 @@ def alike(one: Work, other: Work, asks: bool) -> bool:
     return not asks or same_answer(one, other)
 
 
+def same_printed(one: Work, other: Work) -> bool:
+    """Whether two attempts wrote files that hold the same and printed the same, whatever they made of it in words."""
+    return alike(Work(one.files, "", one.printed), Work(other.files, "", other.printed), True)
+
+
 def same_answer(one: Work, other: Work) -> bool:
     """Whether two answers say the same: by their numbers, else by what was printed.
 

@@ -41,7 +41,7 @@ WITH = re.compile(
     rf"({MANY}|{WORD} and {WORD})\b(?! \w+ (?:and|of)\b)"
 )
 # "the revenue (units times price)": made in the rows, before anything is summed up.
-PRODUCT = re.compile(r"(\w+) \(([\w ]{2,30}?) (?:times|multiplied by|x|×|\*) ([\w ]{2,30})\)", re.IGNORECASE)
+PRODUCT = re.compile(r"(?<![.\w])(\w+) \(([\w ]{2,30}?) (?:times|multiplied by|x|×|\*) ([\w ]{2,30})\)", re.IGNORECASE)
 EMPTY = re.compile(r"\bNaN\b")
 ASKS = re.compile(
     r"\?|\b(tell|how (many|much|long|often|far)|which|what|who|whose|when|where|why|count|say|show|print|explain|"

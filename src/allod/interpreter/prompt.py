@@ -65,9 +65,9 @@ def first_turn(
     ]
 
 
-def asked(task: str, files: set[str]) -> str:
-    """The job, and what of it can be checked once more, one thing a line."""
-    return task + "".join(f"\n- {demand}" for demand in checks.demands(task, files))
+def asked(task: str, files: set[str], linked: Sequence[str] = ()) -> str:
+    """The job, and what of it is known or can be checked once more, one thing a line."""
+    return task + "".join(f"\n- {line}" for line in [*linked, *checks.demands(task, files)])
 
 
 def later_turn(listing: str, task: str, names: Sequence[str], lessons: Sequence[str]) -> list[Message]:

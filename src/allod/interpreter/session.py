@@ -4,10 +4,10 @@ Hidden blocks are run for that (``probe``); their output never reaches the user 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from allod.interpreter import listing, probe
+from allod.interpreter import checks, listing, probe
 from allod.interpreter.checks import Result
 from allod.interpreter.kernels import Kernel
 from allod.interpreter.kernels.outputs import Failure, Output
@@ -85,7 +85,12 @@ class Session:
         outputs = await self.hidden("\n".join(found.load))
         return not any(isinstance(output, Failure) for output in outputs)
 
-    async def results(self) -> tuple[str, list[Result]]:
+    async def linked(self, task: str, read: Sequence[Found]) -> list[str]:
+        """Which words of the task are values of a column in what was read."""
+        names = [found.name for found in read if found.name]
+        return (probe.found(await self.hidden(probe.linked(task, names)), list[str]) or []) if names else []
+
+    async def results(self, task: str) -> tuple[str, list[Result]]:
         """The files that the last block wrote, in words for the model; and all that this turn wrote."""
         now = await self._state()
         turn = changed(self._before, now)
@@ -93,18 +98,19 @@ class Session:
         self._last = now
         self.names = (self.names | {path for path in now if now[path]}) - {path for path in now if not now[path]}
         there = [path for path in turn if now.get(path)]
-        results = await self._results(there, now)
+        results = await self._results(task, there, now)
         by_path = {result.path: result for result in results}
         self.summary = summed(turn, now, by_path)
         self.work = {path: by_path[path].digest if path in by_path else "" for path in turn}
         return told(block, now, self._before, by_path), results
 
-    async def _results(self, paths: list[str], now: State) -> list[Result]:
+    async def _results(self, task: str, paths: list[str], now: State) -> list[Result]:
         """What files hold; one that is as it was when it was looked at last is not looked at again."""
         fresh = [path for path in paths if path not in self._looked_at or self._looked_at[path][0] != now[path]]
         found: list[Result] = []
         if fresh:
-            found = probe.found(await self.hidden(probe.look_at(fresh)), list[Result]) or []
+            look = probe.look_at(fresh, checks.asked_columns(task), bool(checks.asked_order(task)[0]))
+            found = probe.found(await self.hidden(look), list[Result]) or []
             self._looked_at |= {result.path: (now.get(result.path), result) for result in found}
         results = [self._looked_at[path][1] for path in paths if path in self._looked_at]
         return results or [Result(path) for path in paths]

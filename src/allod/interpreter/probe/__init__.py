@@ -26,6 +26,7 @@ PARTS = (
     "walk",
     "results",
     "session",
+    "linking",
 )  # as they import
 MIME = "application/x-allod-found+json"
 T = TypeVar("T")
@@ -36,9 +37,14 @@ def look(task: str, seconds: float, names: int = 400) -> str:
     return block(f"walk.look({task!r}, {seconds!r}, {names!r})")
 
 
-def look_at(paths: list[str]) -> str:
-    """The hidden block that looks at the files a job has written."""
-    return block(f"results.results({paths!r})")
+def look_at(paths: list[str], columns: list[str], ordered: bool) -> str:
+    """The hidden block that looks at the files a job has written; see ``results.results``."""
+    return block(f"results.results({paths!r}, {columns!r}, {ordered!r})")
+
+
+def linked(task: str, names: list[str]) -> str:
+    """The hidden block that says which words of a task are values of a column of these variables."""
+    return block(f"linking.values({task!r}, {names!r}, globals())")
 
 
 def variables() -> str:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ class Result:
     digest: str = ""
 
 
-def results(paths: list[str]) -> str:
-    """The results as a JSON list; what cannot be read has only its size."""
+def results(paths: list[str], columns: list[str], ordered: bool) -> str:
+    """The results as a JSON list; what cannot be read has only its size.
+
+    ``columns``: a table that has them all is digested by them alone. ``ordered``: whether it matters how rows go.
+    """
     found: list[Result] = []
     for path in paths[:MOST]:
         size = Path(path).stat().st_size if Path(path).is_file() else 0
@@ -44,7 +48,7 @@ def results(paths: list[str]) -> str:
                 whole = hashlib.sha256()
                 for frame in frames(Path(path)):
                     describe(frame, result)
-                    whole.update(plain(frame).encode())
+                    whole.update(plain(asked(frame, columns), ordered).encode())
                 result.digest = whole.hexdigest()
             elif finding.kind == "text":
                 lines = [line for line in texts.read(Path(path))[0].splitlines() if line.strip()]
@@ -80,7 +84,19 @@ def describe(frame: Any, result: Result) -> None:
         result.first = [short(", ".join(row), 120) for row in rows]
 
 
-def plain(frame: Any) -> str:
+def asked(frame: Any, columns: list[str]) -> Any:
+    """The columns that were asked for, in that order; the whole table where some are not there."""
+    by_key = {key(name): name for name in frame.columns}
+    found = [by_key[key(name)] for name in columns if key(name) in by_key]
+    return frame[found] if columns and len(found) == len(columns) else frame
+
+
+def key(name: object) -> str:
+    """A column's name by its letters and digits."""
+    return re.sub(r"[\W_]", "", str(name).casefold())
+
+
+def plain(frame: Any, ordered: bool) -> str:
     """A table as text in which it does not matter how its numbers, dates, headings and index were written."""
     kept = frame.drop(columns=[name for name in frame.columns if str(name).startswith("Unnamed: 0")])
     columns: list[list[str]] = []
@@ -90,8 +106,9 @@ def plain(frame: Any) -> str:
             values = ["" if value != value else f"{float(value):.4g}" for value in series.tolist()]
         else:
             values = ["" if value != value else " ".join(str(value).split()) for value in series.tolist()]
-        columns.append([str(name).strip().casefold(), *values])
-    return "\n".join("\t".join(row) for row in zip(*columns, strict=True))
+        columns.append([key(name), *values])
+    head, *rows = ["\t".join(row) for row in zip(*columns, strict=True)] or [""]
+    return "\n".join([head, *(rows if ordered else sorted(rows))])
 
 
 def order(series: Any) -> str:

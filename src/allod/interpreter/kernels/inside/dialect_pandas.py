@@ -27,8 +27,9 @@ def pandas(pd):
 
 
 def show(pd):
-    """Tables are printed wide, as a model has no terminal."""
-    for name, value in {"width": 200, "max_columns": 40, "max_colwidth": 80, "max_rows": 40}.items():
+    """Tables are printed wide, as a model has no terminal, and long ones by few rows, which a model has to read."""
+    shown = {"width": 200, "max_columns": 40, "max_colwidth": 80, "max_rows": 40, "min_rows": 6}
+    for name, value in shown.items():
         pd.set_option(f"display.{name}", value)
 
 
