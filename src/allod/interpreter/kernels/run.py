@@ -125,7 +125,7 @@ class Run:
         get = {"iopub": client.get_iopub_msg, "shell": client.get_shell_msg, "stdin": client.get_stdin_msg}[channel]
         with contextlib.suppress(Exception):
             message = await get(timeout=0)
-            if isinstance(message.get("content"), dict):
+            if isinstance(message.get("content"), dict) and isinstance(message.get("parent_header"), dict):
                 return message
         return None
 
