@@ -35,7 +35,7 @@ class World:
 
     def __init__(self, place: Path) -> None:
         self.token = f"SECRET-{secrets.token_hex(8)}"
-        self.got = b""
+        self.got: list[bytes] = []
         self._stack = contextlib.ExitStack()
         user = self.user = place / "user"
         self.folder, self.given, self.runtime = user / "work", user / "given", user / "run"
@@ -64,9 +64,9 @@ class World:
         self._stack.callback(os.close, fd)
         self.known |= {
             "folder": str(self.folder), "given": str(self.given), "secret": str(self.secret), "pid": os.getpid(),
-            "relative": "../beside.txt", "beside": str(self.secret), "linked": str(self.folder / "linked"),
+            "relative": "../beside.txt", "beside": os.path.relpath(self.secret), "linked": str(self.folder / "linked"),
             "private": [str(self.user / ".ssh" / "id_ed25519"), str(self.user / ".netrc")], "fd": fd, "inherited": fd,
-            "targets": str(self.user / "targets"), "runtime": str(self.runtime), "keeper": self.keeper.pid,
+            "victims": {name: each.pid for name, each in self.victims.items()}, "targets": str(self.user / "targets"), "runtime": str(self.runtime), "keeper": self.keeper.pid,
             "stack": stack_of(self.keeper.pid), "handle": handle_of(self.secret), "cgroup": f"escape-{os.getpid()}",
             "mark": f"allod-escape-{self.token[-8:]}", "abstract": self.token[-8:], "addresses": addresses(),
             **self._shared(), **self._servers(),
@@ -96,7 +96,7 @@ class World:
         if kind == "past":
             return "PAST" in said
         if kind == "reach":
-            return name.encode() + b";" in self.got + b";" or name.encode() in self.got
+            return name.encode() in self.got
         return self._state(name) != self._before[name]
 
     def _state(self, name: str) -> object:
@@ -164,22 +164,21 @@ class World:
             with contextlib.suppress(OSError):
                 while True:
                     if not stream:
-                        self.got += listener.recv(1000) + b";"
+                        self.got.append(listener.recv(1000))
                         continue
                     connection, _ = listener.accept()
                     connection.settimeout(2)
                     with connection, contextlib.suppress(OSError):
-                        self.got += connection.recv(1000) + b";"
+                        self.got.append(connection.recv(1000))
 
         threading.Thread(target=serve, daemon=True).start()
         self._stack.callback(listener.close)
-        with contextlib.suppress(OSError):
-            self._stack.callback(lambda: contextlib.suppress(OSError).__enter__() or shut(listener))
+        self._stack.callback(shut, listener)
         return listener
 
     def _read(self, pipe: int) -> None:
         while (data := os.read(pipe, 1000)) != b"end":
-            self.got += data + b";"
+            self.got.append(data)
         os.close(pipe)
 
 

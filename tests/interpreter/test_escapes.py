@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import as_nobody
 import pytest
 from escape_attempts import ATTEMPTS
 from escape_world import SOURCE, World
@@ -47,9 +48,9 @@ def outside(place: Path) -> Outcome:
     with World(place) as world:
         work = place / "work"
         work.mkdir()
-        own = ["unshare", "-m", "--propagation", "private"] if ROOT else []
+        world.known["own_mounts"] = ROOT
         done = subprocess.run(
-            [*own, *arguments(world, names)], cwd=work, env={**os.environ, **world.environment()}, close_fds=False,
+            arguments(world, names), cwd=work, env={**os.environ, **world.environment()}, close_fds=False,
             capture_output=True, text=True, errors="replace", timeout=60, check=True,
         )  # fmt: skip
         return Outcome(world, json.loads(done.stdout.splitlines()[-1]))
@@ -116,4 +117,11 @@ def test_it_does_not_get_out(name: str, confined: tuple[str, Outcome]) -> None:
 def test_without_a_sandbox_it_does(name: str, control: Outcome) -> None:
     if ATTEMPTS[name][2] == "root" and not ROOT:
         pytest.skip("only root could")
+    if control.said[name] == "no -38\n":
+        pytest.skip("this kernel has no such call")
     assert name in control.escaped, control.said[name][:2000]
+
+
+@pytest.mark.skipif(not ROOT, reason="runs as an ordinary user anyway")
+def test_all_of_it_as_an_ordinary_user() -> None:
+    as_nobody.run("test_escapes.py")
