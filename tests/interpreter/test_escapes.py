@@ -124,4 +124,4 @@ def test_without_a_sandbox_it_does(name: str, control: Outcome) -> None:
 
 @pytest.mark.skipif(not ROOT, reason="runs as an ordinary user anyway")
 def test_all_of_it_as_an_ordinary_user() -> None:
-    as_nobody.run("test_escapes.py")
+    as_nobody.run(*(f"test_escapes{more}.py" for more in ("", "_applied", "_running")))

@@ -44,13 +44,13 @@ PRETENDED: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 TRUNCATE = (76, 45)
 CLONE, CLONE3, IOCTL, PERSONALITY = (56, 220), (435, 435), (16, 29), (135, 92)
-# Whose first argument is a process, and those of which the second is one where the first says so: with 0, the caller.
+# How a process is run, which the first argument names; threads cannot be told from processes. With 0, the caller.
 SCHEDULES: dict[str, tuple[int | None, int | None]] = {
-    "prlimit64": (302, 261), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
+    "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
 }  # fmt: skip
-AFFINITY, PRIORITY, IO_PRIORITY = (203, 122), (141, 140), (251, 30)
-SOCKET, SOCKETPAIR, SENDTO = (41, 198), (53, 199), (44, 206)
+PRIORITY, IO_PRIORITY = (141, 140), (251, 30)  # the second argument, where the first says that it is a process
+SOCKET, SOCKETPAIR, SENDTO, PRLIMIT = (41, 198), (53, 199), (44, 206), (302, 261)
 
 NAMESPACES = 0x7E020000  # every CLONE_NEW* that fits into clone's flags
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C  # typing into a terminal; the console's own menu of such things
@@ -110,10 +110,9 @@ def program(*, strict: bool = False, truncate: bool = True, machine: str = "") -
             rule(call, low(0), (EQUAL, 1, 0, UNIX), EPERM, low(1), (MASK, 0, 0, TYPE),
                  *one_of((DATAGRAM,), EPERM, PASS))  # fmt: skip
         rule(SENDTO, low(4), (EQUAL, 1, 0, 0), EPERM, high(4), *one_of((0,), PASS, EPERM))
+        rule(PRLIMIT, low(0), *one_of((0,), PASS, EPERM))
         for call in SCHEDULES.values():
-            rule(call, low(0), *one_of((0,), PASS, EPERM))
-        # Of threads too, which cannot be told from processes: where they run is left as it is.
-        rule(AFFINITY, low(0), *one_of((0,), PASS, (RETURN, 0, 0, ERRNO)))
+            rule(call, low(0), *one_of((0,), PASS, (RETURN, 0, 0, ERRNO)))  # programs take a refusal for a fault
         for call, own in ((PRIORITY, 0), (IO_PRIORITY, 1)):
             rule(call, low(0), (EQUAL, 1, 0, own), EPERM, low(1), *one_of((0,), PASS, EPERM))
         if not truncate:
