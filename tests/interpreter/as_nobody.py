@@ -10,7 +10,7 @@ import pytest
 
 
 def run(*names: str) -> None:
-    """Runs test files of this folder, which must pass. They end up in this very function again, hence the skip there."""
+    """Runs test files of this folder, which must pass. Their own call of this is skipped there."""
     if not (shutil.which("setpriv") and shutil.which("unshare")):
         pytest.skip("needs setpriv and unshare")
     python = Path(os.path.realpath(sys.executable)).parent.parent

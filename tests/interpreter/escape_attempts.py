@@ -24,7 +24,6 @@ import platform
 import resource
 import signal
 import socket
-import subprocess
 import sys
 
 ATTEMPTS = {}

@@ -1,8 +1,8 @@
 """What there is outside for ``escape_attempts`` to get at, and how it is told that one did.
 
-    with World(tmp_path) as world:
-        …                                   # the attempts are run, with world.known
-        world.escaped(name, said)           # by what is different outside, or the secret in what it said
+with World(tmp_path) as world:
+    …                                   # the attempts are run, with world.known
+    world.escaped(name, said)           # by what is different outside, or the secret in what it said
 """
 
 import contextlib
@@ -66,7 +66,8 @@ class World:
             "folder": str(self.folder), "given": str(self.given), "secret": str(self.secret), "pid": os.getpid(),
             "relative": "../beside.txt", "beside": os.path.relpath(self.secret), "linked": str(self.folder / "linked"),
             "private": [str(self.user / ".ssh" / "id_ed25519"), str(self.user / ".netrc")], "fd": fd, "inherited": fd,
-            "victims": {name: each.pid for name, each in self.victims.items()}, "targets": str(self.user / "targets"), "runtime": str(self.runtime), "keeper": self.keeper.pid,
+            "victims": {name: each.pid for name, each in self.victims.items()}, "keeper": self.keeper.pid,
+            "targets": str(self.user / "targets"), "runtime": str(self.runtime),
             "stack": stack_of(self.keeper.pid), "handle": handle_of(self.secret), "cgroup": f"escape-{os.getpid()}",
             "mark": f"allod-escape-{self.token[-8:]}", "abstract": self.token[-8:], "addresses": addresses(),
             **self._shared(), **self._servers(),
@@ -76,7 +77,7 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        for path in Path("/sys/fs/cgroup").glob(f"**/{self.known['cgroup']}"):
+        for path in cgroups(self.known["cgroup"]):
             path.rmdir()
 
     def environment(self) -> dict[str, str]:
@@ -191,7 +192,7 @@ def shut(listener: socket.socket) -> None:
 def details(folder: Path) -> object:
     """All that can be changed of a folder and what is in it, but for times of reading."""
     stats = [(p.name, p.lstat()) for p in sorted(folder.iterdir()) if not p.is_socket()]
-    files = {k: v for k, v in tree_of(folder).items()} if not list(folder.glob("*.sock")) else {}
+    files = tree_of(folder) if not list(folder.glob("*.sock")) else {}
     more = [(name, st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, st.st_nlink, st.st_size) for name, st in stats]
     return files, more, [os.listxattr(folder / name, follow_symlinks=False) for name, _ in stats]
 
@@ -216,7 +217,13 @@ def machine(cgroup: str, mark: str) -> object:
     for path in (*SETTINGS, *map(str, Path("/sys/fs/cgroup").glob("*/release_agent"))):
         with contextlib.suppress(OSError):
             found[path] = Path(path).read_text()
-    return found, sorted(map(str, Path("/sys/fs/cgroup").glob(f"**/{cgroup}"))), mark in kernel_log()
+    return found, sorted(map(str, cgroups(cgroup))), mark in kernel_log()
+
+
+def cgroups(name: str) -> list[Path]:
+    """The cgroups of that name at the top of each hierarchy."""
+    root = Path("/sys/fs/cgroup")
+    return [path for path in (root / name, *root.glob(f"*/{name}")) if path.exists()]
 
 
 def kernel_log() -> str:

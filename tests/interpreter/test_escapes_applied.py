@@ -1,4 +1,4 @@
-"""Red team, when the changes are listed and applied: what code left in its layer is followed nowhere, and runs nowhere."""
+"""Red team, when changes are listed and applied: what code left in its layer is followed nowhere, and runs nowhere."""
 
 import os
 import shutil
@@ -96,7 +96,8 @@ async def test_what_is_swapped_for_a_link_meanwhile_is_not_followed(
 async def test_previews_and_listings_read_nothing_outside(workspace: Workspace, folder: Path) -> None:
     secret = folder.parent / "key"
     await shell(workspace, "for n in csv json png xlsx parquet txt; do ln -s \"$1\" x.$n; ln -s ../key y.$n; done; "
-                "ln -s \"$1\" z; rm -r deep; ln -s ../secret deep; rm a.txt; ln -s ../key a.txt", str(secret))  # fmt: skip
+                "ln -s \"$1\" z; rm -r deep;"
+                "ln -s ../secret deep; rm a.txt; ln -s ../key a.txt", str(secret))  # fmt: skip
     for path in ("one.csv", "two.txt"):  # and as if code had got at its layer
         (workspace.upper / path).symlink_to(secret)
     found = workspace.changes()
@@ -129,7 +130,8 @@ MARKS = """
     for path in ("deep", "opaque", ".", "b.txt"):
         for space in ("user", "trusted", "security"):
             for mark, value in (("opaque", b"y"), ("redirect", b"/../secret"), ("redirect", b"../../secret"),
-                                ("metacopy", b""), ("origin", b"\\0\\xfb"), ("whiteouts", b"y"), ("overlay.opaque", b"y")):
+                                ("metacopy", b""), ("origin", b"\\0\\xfb"), ("whiteouts", b"y"),
+                                ("overlay.opaque", b"y")):
                 try: os.setxattr(path, f"{space}.overlay.{mark}", value)
                 except OSError as error: pass
 """
@@ -174,10 +176,11 @@ async def test_no_privileges_are_applied(workspace: Workspace, folder: Path) -> 
 CONFIG = "[core]\\n\\trepositoryformatversion = 0\\n\\tfsmonitor = touch ../ran; false\\n"
 HOOK = "#!/bin/sh\\ntouch ../ran\\n"
 WAYS = {
-    "hook": f"cd repo; printf '{HOOK}' > .git/hooks/post-checkout; chmod 755 .git/hooks/post-checkout",
+    "hook": f"cd repo; printf '{HOOK}' > .git/hooks/pre-commit; chmod 755 .git/hooks/pre-commit",
     "config": f"cd repo; printf '{CONFIG}' >> .git/config",
     "commondir": f"cd repo; cp -r .git evil; printf '{CONFIG}' >> evil/config; echo ../evil > .git/commondir",
-    "gitdir": f"cd repo; mkdir sub; cp -r .git evil; printf '{CONFIG}' >> evil/config; echo 'gitdir: ../evil' > sub/.git",
+    "gitdir": f"cd repo; mkdir sub; cp -r .git evil; printf '{CONFIG}' >> evil/config;"
+    "echo 'gitdir: ../evil' > sub/.git",
     "link": f"cd repo; cp -r .git evil; printf '{CONFIG}' >> evil/config; rm -rf .git; ln -s evil .git",
     "include": f"cd repo; printf '{CONFIG}' > inc; printf '[include]\\n\\tpath = ../inc\\n' >> .git/config",
     "worktree": f"cd repo; printf '[extensions]\\n\\tworktreeConfig = true\\n' >> .git/config;"
@@ -202,7 +205,8 @@ async def test_git_runs_nothing_of_what_was_applied(
         workspace.apply()
         workspace.discard()
     inner = "sub" if way == "gitdir" else "."
-    for command in (["status"], ["checkout", "-q", "-b", "new"]):
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["status"], [*who, "commit", "-q", "--allow-empty", "-m", "x"]):
         subprocess.run(["git", *command], cwd=folder / "repo" / inner, capture_output=True, check=False)
     assert bool(list(folder.rglob("ran"))) != kept
 
@@ -219,8 +223,16 @@ async def test_what_something_will_run_is_marked(path: str, workspace: Workspace
 
 
 async def test_names_do_not_steer_the_terminal(workspace: Workspace) -> None:
-    names = ["a\x1b]0;x\x07", "b\nApplied: c", "c\r  created  good", "d\u202egnp.exe", "e\x9b2J", "f\u2066x", "g\x08\x08"]
-    code = "import sys\nfor name in sys.argv[1:]: open(name, 'w').write('x'); open(name + '.csv', 'w').write('a,b\\n1,2\\n')"
+    names = [
+        "a\x1b]0;x\x07",
+        "b\nApplied: c",
+        "c\r  created  good",
+        "d\u202egnp.exe",
+        "e\x9b2J",
+        "f\u2066x",
+        "g\x08\x08",
+    ]
+    code = "import sys\nfor name in sys.argv[1:]:\n    open(name, 'w').write('x'); open(name + '.csv', 'w').write('a,b\\n1,2\\n')"
     await shell(workspace, '"$@"', sys.executable, "-c", code, *names)
     found = workspace.changes()
     assert len(found) == 2 * len(names)

@@ -6,8 +6,9 @@
         shell = kernel.beside("shell")      # of another language, in the same sandbox; ends with this one
 
 Entering starts the process and does not wait for it: the first ``run`` does. One run at a time. State lives between
-runs, and survives ``interrupt``; between runs nothing inside goes on. A kernel that dies (memory, a crash in C, ``os._exit``) ends its run with a Failure;
-the next run begins a new one and says in a Notice that the variables are gone.
+runs, in which nothing inside goes on, and survives ``interrupt``. A kernel that dies (memory, a crash in C,
+``os._exit``) ends its run with a Failure; the next run begins a new one and says in a Notice that the variables are
+gone.
 
 It speaks Jupyter's messaging protocol (https://jupyter-client.readthedocs.io/en/stable/messaging.html) over Unix
 sockets in a folder that is bound into the sandbox, as there is no network inside. Runs on asyncio, as pyzmq does.
