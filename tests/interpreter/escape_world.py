@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-import escape_attempts
 import psutil
 from escape_attempts import ATTEMPTS, call
 from workspace_tools import tree_of
@@ -263,6 +262,3 @@ def addresses() -> list[str]:
     """The addresses of this machine's other interfaces."""
     found = [a.address for each in psutil.net_if_addrs().values() for a in each if a.family == socket.AF_INET]
     return [address for address in found if not address.startswith("127.")]
-
-
-SOURCE = Path(escape_attempts.__file__).read_text()

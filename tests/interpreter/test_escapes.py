@@ -15,8 +15,8 @@ from pathlib import Path
 
 import as_nobody
 import pytest
-from escape_attempts import ATTEMPTS
-from escape_world import SOURCE, World
+from escape_attempts import ATTEMPTS, SOURCE
+from escape_world import World
 
 from allod.home import Home
 from allod.interpreter.sandbox import Limits, environment, ladder, landlock, seccomp

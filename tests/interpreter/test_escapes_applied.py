@@ -232,7 +232,10 @@ async def test_names_do_not_steer_the_terminal(workspace: Workspace) -> None:
         "f\u2066x",
         "g\x08\x08",
     ]
-    code = "import sys\nfor name in sys.argv[1:]:\n    open(name, 'w').write('x'); open(name + '.csv', 'w').write('a,b\\n1,2\\n')"
+    code = (
+        "import sys\nfor name in sys.argv[1:]:\n"
+        "    open(name, 'w').write('x'); open(name + '.csv', 'w').write('a,b\\n1,2\\n')"
+    )
     await shell(workspace, '"$@"', sys.executable, "-c", code, *names)
     found = workspace.changes()
     assert len(found) == 2 * len(names)

@@ -6,7 +6,8 @@ Other architectures' calls and x86's x32 are refused whole, as their numbers dif
 
 ``strict`` is for a sandbox without namespaces of its own: only Unix sockets, and these only to listen on, as Landlock
 does not see to which path one connects; no memory or queues shared by number; no other process made slower; and what
-changes a file's mode, owner or times does nothing and says that it did, as Landlock lets it through for files that may not even be read.
+changes a file's mode, owner or times does nothing and says that it did, as Landlock lets it through for files that may
+not even be read.
 """
 
 import errno
