@@ -217,7 +217,11 @@ async def test_git_runs_nothing_of_what_was_applied(
      "bare/HEAD", "sub/package.json", "sitecustomize.py", ".husky/pre-commit", "run"],
 )  # fmt: skip
 async def test_what_something_will_run_is_marked(path: str, workspace: Workspace) -> None:
-    await shell(workspace, 'mkdir -p "$(dirname "$1")"; echo x > "$1"; [ "$1" != run ] || chmod 755 "$1"; echo y > plain.txt', path)
+    await shell(
+        workspace,
+        'mkdir -p "$(dirname "$1")"; echo x > "$1"; [ "$1" != run ] || chmod 755 "$1"; echo y > plain.txt',
+        path,
+    )
     marked = {c.path: bool(c.note) for c in workspace.changes()}
     assert marked == {path: True, "plain.txt": False}
 
