@@ -576,7 +576,7 @@ async def test_harm_is_kept_inside(home: Home, folder: Path, tmp_path: Path, mon
             replies += [block(code), block("print('recovered')"), "Done."]
         async with Job(home, folder, *replies) as job:
             for attack in ATTACKS:
-                await job.do("Print how it went, twice")
+                await job.do("Clean the folder up and print how it went, twice")
                 assert (attack, "tried" in job.printed, "recovered" in job.printed) == (attack, True, True)
                 assert (attack, "PRIVATE-KEY" in job.printed + job.told()) == (attack, False)
                 assert (attack, [path.name for path in outside.iterdir()]) == (attack, ["id_ed25519"])
