@@ -9,7 +9,6 @@ import pexpect
 import pytest
 from command_line import Allod, Script, terminal
 
-from allod.engine.runner import Facts
 from allod.errors import SandboxFailed
 from allod.home import Home
 from allod.interpreter.sandbox import Sandbox
@@ -234,16 +233,22 @@ def test_where_nothing_confines_code_it_is_said_and_asked(
 
 def test_a_file_from_elsewhere_can_be_read(allod: Allod, folder: Path, model: Script, tmp_path: Path) -> None:
     (tmp_path / "order.txt").write_text("7 films\n")
-
-    server = model(
-        "```python\nimport glob\nprint(open(glob.glob('/tmp/allod-files-*/order.txt')[0]).read())\n```", "7."
-    )
+    server = model("```python\nprint(open('order.txt').read())\n```", "7.")
     done = allod("do", "--yes", "--model", "scripted", "--file", str(tmp_path / "order.txt"), "How many films?")
-    assert "  7 films" in done.stdout, done.stdout + done.stderr
-    asked = json.dumps(server.requests[0]["messages"][-1])
-    assert "Files given with this job: " in asked and "order.txt" in asked
-    assert "created" not in done.stdout
-    assert list(Path("/tmp").glob("allod-files-*/order.txt")) == []
+    assert done.returncode == 0 and "  7 films" in done.stdout, done.stdout + done.stderr
+    assert "Files given with this job: order.txt" in json.dumps(server.requests[0]["messages"][-1])
+    assert "created" not in done.stdout and "Applied" not in done.stdout
+    assert [path.name for path in folder.iterdir()] == ["keep.txt"]
+
+
+def test_a_file_from_elsewhere_stays_out_of_what_is_applied(
+    allod: Allod, folder: Path, model: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "order.txt").write_text("7 films\n")
+    model(SAVE, "The total is 42.")
+    done = allod("do", "--yes", "--model", "scripted", "--file", str(tmp_path / "order.txt"), TASK)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["keep.txt", "total.txt"]
 
 
 def test_a_picture_is_shown_to_a_model_that_sees(allod: Allod, folder: Path, model: Script) -> None:
@@ -257,17 +262,6 @@ def test_a_picture_is_shown_to_a_model_that_sees(allod: Allod, folder: Path, mod
     (folder / "fake.png").write_text("no picture")
     done = allod("do", "--yes", "--model", "scripted", "--file", "fake.png", "What is it?")
     assert done.returncode == 2 and "is not a PNG, JPEG or WebP picture" in done.stderr
-
-
-def test_that_a_model_sees_none_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from allod.cli.attach import Attached
-
-    (folder / "sign.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 20)
-    attached = Attached([folder / "sign.png"], folder)
-    assert attached.shown(Facts("m", 2048), "m") == []
-    assert capsys.readouterr().err.startswith("m cannot see: only its code can open the picture.")
-    assert attached.shown(Facts("m", 2048, vision=True), "m") == attached.pictures != []
-    assert attached.task("What?") == "What?\nFiles given with this job: sign.png"
 
 
 def test_careful_asks_for_each_file_and_offers_no_all(folder: Path, model: Script, home: Home) -> None:

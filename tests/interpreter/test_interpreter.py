@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from allod import AsyncInterpreter, Interpreter
-from allod.errors import AllodError, BadRequest, Conflict, ModelNotFound, NotFound
+from allod.errors import AllodError, BadRequest, Conflict, DiskFull, ModelNotFound, NotFound
 from allod.home import Home
 from allod.interpreter import profiles
 from allod.interpreter.attempt import Decision
@@ -141,6 +141,40 @@ def test_auto_never_deletes_everything(home: Home, folder: Path) -> None:
         assert any(isinstance(event, Changes) for event in events)
         assert not any(isinstance(event, Applied) for event in events)
     assert (folder / "note.txt").exists()
+
+
+async def test_settle_says_what_becomes_of_changes(home: Home, folder: Path) -> None:
+    two = block("open('a.txt', 'w').write('x')\nopen('b.txt', 'w').write('y')\nprint('written')")
+    asked: list[tuple[list[str], str]] = []
+
+    async def settle(changes: Any, status: str, write: Any) -> Any:
+        asked.append(([change.path for change in changes], status))
+        return await write(["b.txt"]) if len(asked) == 1 else None
+
+    script = engine(two, "Done.", writes("c.txt"), "Done.")
+    async with AsyncInterpreter(folder, profile=plain(home), home=home, settle=settle, engine=script) as it:
+        events = [event async for event in it.do("Save a.txt and b.txt")]
+        assert [event.paths for event in events if isinstance(event, Applied)] == [("b.txt",)]
+        assert not any(isinstance(event, Applied) for event in [e async for e in it.do(SAVE.format("c.txt"))])
+        assert [change.path for change in await it.changes()] == ["a.txt", "c.txt"]
+        await it.undo()
+    assert asked == [(["a.txt", "b.txt"], "done"), (["a.txt", "c.txt"], "done")]
+    assert [path.name for path in folder.iterdir()] == ["note.txt"]
+
+
+def test_what_cannot_be_written_down_is_done_all_the_same(
+    home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFull("no space left", "Free some space.")
+
+    monkeypatch.setattr(Conversation, "record", full)
+    script = engine(writes("a.txt"), "Done.", writes("b.txt"), "Done.")
+    with Interpreter(folder, profile=plain(home), home=home, auto=True, engine=script) as interpreter:
+        events = [event for name in ("a.txt", "b.txt") for event in interpreter.do(SAVE.format(name))]
+    told = [event.text for event in events if isinstance(event, Notice) and "not kept" in event.text]
+    assert told == ["this conversation is not kept: no space left. Free some space."]
+    assert ended(events).status == "done" and (folder / "b.txt").exists()
 
 
 def test_undo_keeps_its_hands_off_what_others_applied(home: Home, folder: Path) -> None:
@@ -373,6 +407,18 @@ def test_files_from_elsewhere_are_seen_and_are_no_change(home: Home, folder: Pat
         assert interpreter.apply().changes == ()
         list(interpreter.do("Add a mark to note-2.txt"))
         assert [change.path for change in interpreter.changes()] == ["note-2.txt"]
+
+
+def test_a_file_of_any_size_is_seen(home: Home, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allod.interpreter.given.LARGEST", 1000)
+    (tmp_path / "large.bin").write_bytes(bytes(5000))
+    (tmp_path / "large.png").write_bytes(PNG + bytes(5000))  # too large to be shown
+    script = engine(block("import os\nprint(os.stat('large.bin').st_size, os.stat('large.png').st_size)"), "Done.")
+    with Interpreter(folder, profile=plain(home), home=home, engine=script) as interpreter:
+        events = list(interpreter.do("How large are they?", files=[tmp_path / "large.bin", tmp_path / "large.png"]))
+        assert interpreter.changes() == ()
+    assert f"5000 {len(PNG) + 5000}" in "".join(event.text for event in events if isinstance(event, Output))
+    assert isinstance(script.runner.requests[0].messages[-1].content, str)
 
 
 @pytest.mark.parametrize("sees", [True, False])
