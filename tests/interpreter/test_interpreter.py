@@ -1,5 +1,6 @@
 """The interpreter as a program uses it: a scripted model, a real kernel in a real sandbox, a real database."""
 
+import asyncio
 import contextlib
 import re
 import subprocess
@@ -388,6 +389,62 @@ async def test_the_same_without_threads(home: Home, folder: Path) -> None:
         assert [change.path for change in await interpreter.changes()] == ["a.txt"]
         await interpreter.apply()
     assert (folder / "a.txt").exists()
+
+
+async def until(happened: Any) -> None:
+    async with asyncio.timeout(20):
+        while not happened():
+            await asyncio.sleep(0.02)
+
+
+def processes(interpreter: AsyncInterpreter) -> list[str]:
+    """Those of kernels over the interpreter's workspace: the command lines name its layers."""
+    layers, found = str(interpreter.agent.workspace.layers), list[str]()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [path.parent.name] if layers in path.read_text(errors="replace") else []
+    return found
+
+
+async def test_kernels_are_let_go_after_a_while_and_come_back(home: Home, folder: Path) -> None:
+    code = block("number = 41\nopen('a.txt', 'w').write('a')\nprint(number)")
+    script = engine(code, "It is 41.", block("print(number + 1, open('a.txt').read())"), "It is 42.")
+    async with AsyncInterpreter(folder, profile=plain(home), home=home, rest=0.1, engine=script) as interpreter:
+        async for event in interpreter.do("Save a.txt and print number"):
+            if isinstance(event, Output):
+                assert processes(interpreter)
+        await until(lambda: not processes(interpreter))
+        assert [change.path for change in await interpreter.changes()] == ["a.txt"]
+        events = [event async for event in interpreter.do("What is number plus one?")]
+        assert "42 a" in "".join(event.text for event in events if isinstance(event, Output))
+        assert processes(interpreter)
+
+
+async def test_a_job_that_comes_while_kernels_are_let_go_waits_for_that(home: Home, folder: Path) -> None:
+    script = engine(block("number = 41\nprint(number)"), "It is 41.", block("print(number + 1)"), "It is 42.")
+    async with AsyncInterpreter(folder, profile=plain(home), home=home, rest=0, engine=script) as interpreter:
+        async for _ in interpreter.do("Set number to 41 and print it"):
+            pass
+        await asyncio.sleep(0)  # the timer of nought seconds is over
+        events = [event async for event in interpreter.do("What is number plus one?")]
+        assert "42" in "".join(event.text for event in events if isinstance(event, Output))
+
+
+async def test_kernels_are_warmed_and_rest_only_when_idle(home: Home, folder: Path) -> None:
+    script = engine(block("import time\ntime.sleep(0.6)\nprint('slept')"), "Done.")
+    async with AsyncInterpreter(folder, profile=plain(home), home=home, rest=0.2, engine=script) as interpreter:
+        assert not processes(interpreter)
+        await interpreter.warm()
+        assert processes(interpreter)
+        events = [event async for event in interpreter.do("Sleep, then print slept")]
+        assert "slept" in "".join(event.text for event in events if isinstance(event, Output))
+        async with interpreter.session() as session:
+            await asyncio.sleep(0.5)
+            assert processes(interpreter)
+            with pytest.raises(Conflict):
+                await interpreter.warm()
+            assert session.kernel.language == "python"
+        await until(lambda: not processes(interpreter))
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,6 +9,8 @@ interpreter knows; the desk asks, shows, and says what comes of it.
 """
 
 import asyncio
+import contextlib
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -89,6 +91,7 @@ class Desk:
             settle=self.settle,
             profile_name=name,
             unconfined=wanted.unconfined,
+            rest=math.inf,  # the variables are those of somebody who sits here
             home=home,
             engine=self._held,
         )
@@ -226,7 +229,8 @@ class Desk:
         leaving = False
         while True:
             try:
-                text = await reader.read()
+                async with self.warming():
+                    text = await reader.read()
             except EOFError:
                 return 0
             except Interrupted:
@@ -247,6 +251,23 @@ class Desk:
                 if isinstance(self.view, Transcript):
                     self.view.fresh_line()
                 note(f"Error: {error.message}\n{error.remedy}".rstrip())
+
+    @asynccontextmanager
+    async def warming(self) -> "AsyncGenerator[None]":
+        """While the person types, the kernels start. What is wrong with them is said when they are needed."""
+
+        async def warm() -> None:
+            with contextlib.suppress(AllodError):
+                await self.interpreter.warm()
+
+        started = asyncio.create_task(warm())
+        try:
+            yield
+        except BaseException:
+            started.cancel()
+            raise
+        finally:
+            await asyncio.wait({started})
 
     # ── the person ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -52,6 +52,7 @@ class Interpreter:
         unconfined: bool = False,
         seed: int | None = None,
         keep_alive: float | None = None,
+        rest: float | None = None,
         home: Home | None = None,
         engine: Leaser | None = None,
     ) -> None:
@@ -70,6 +71,7 @@ class Interpreter:
             unconfined=unconfined,
             seed=seed,
             keep_alive=keep_alive,
+            rest=rest,
             home=home,
             engine=engine,
         )

@@ -13,7 +13,7 @@ without async, the command line's desk and the server's runs are made of it.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +39,7 @@ from allod.interpreter.workspace.changes import Applied as Written
 from allod.interpreter.workspace.changes import empties
 from allod.interpreter.workspace.grants import Grants
 
+FOREVER = 1e9  # seconds from which nothing is ever let go
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ class AsyncInterpreter:
         auto: changes are applied at the end of each job that is done, unless they delete every file.
         settle: says at the end of each job what becomes of its changes, in the place of ``auto``.
         profile_name: what the conversation keeps as the profile's name where one is given that has none.
+        rest: seconds without a job after which the kernels are let go, until the next one; none: the profile's.
         engine: to lease models from; none: the server if it runs, else an engine in this process.
     """
 
@@ -90,6 +92,7 @@ class AsyncInterpreter:
         unconfined: bool = False,
         seed: int | None = None,
         keep_alive: float | None = None,
+        rest: float | None = None,
         home: Home | None = None,
         engine: Leaser | None = None,
     ) -> None:
@@ -116,6 +119,9 @@ class AsyncInterpreter:
         self._applied: list[str] = []  # what is undone, last first
         self._busy = False
         self._stopped = False
+        self._awake = self.profile.bounds.rest if rest is None else rest
+        self._timer: asyncio.TimerHandle | None = None  # until the kernels are let go
+        self._resting: asyncio.Future[None] | None = None  # while they are
         self._notices: list[Notice] = []  # that the job at hand has still to tell
         self._kept = True  # whether what happens can be written down
         self._stack = AsyncExitStack()
@@ -188,6 +194,8 @@ class AsyncInterpreter:
         agent, self._agent = self._agent, None
         try:
             if agent is not None:
+                self._stay_awake()
+                await self._settled_down()
                 await agent.close()
                 await asyncio.to_thread(agent.workspace.discard)
             if (said := self._conversation) is not None and said.head is None and not said.tree():
@@ -224,9 +232,11 @@ class AsyncInterpreter:
             raise Conflict("something is going on in this conversation", "Wait for its end, or stop it.")
         return self.agent
 
-    @contextlib.contextmanager
-    def _alone(self) -> Generator[Agent]:
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[Agent]:
         """The agent, while nothing else is done with it. Raises Conflict."""
+        self._idle()
+        await self._settled_down()
         agent = self._idle()
         self._busy = True
         try:
@@ -237,13 +247,52 @@ class AsyncInterpreter:
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:
         """The kernels, for what a person runs in them besides jobs. `stop` interrupts that. Raises Conflict."""
-        with self._alone() as agent:
+        async with self._alone() as agent, self._awakened():
             yield await agent.session()
 
+    async def warm(self) -> None:
+        """Starts the kernels, so that they are there when the first job comes. Raises Conflict, SandboxFailed."""
+        async with self._alone() as agent, self._awakened():
+            await agent.warm()
+
     async def rest(self) -> None:
-        """Ends the session's processes. Its files stay as they are, its variables come back with the next job."""
-        with self._alone() as agent:
+        """Ends the session's processes. Its files stay as they are, its variables come back with the next job.
+
+        It happens by itself where no job comes for a while.
+        """
+        async with self._alone() as agent:
             await agent.close()
+
+    @contextlib.asynccontextmanager
+    async def _awakened(self) -> AsyncGenerator[None]:
+        """While the kernels are used; from its end on the time runs after which they are let go."""
+        await self._settled_down()
+        self._stay_awake()
+        try:
+            yield
+        finally:
+            if self._awake < FOREVER:
+                self._timer = asyncio.get_running_loop().call_later(self._awake, self._tire)
+
+    def _stay_awake(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _tire(self) -> None:
+        if self._agent is None:
+            return
+        if self._busy:  # with changes: in a moment
+            self._timer = asyncio.get_running_loop().call_later(min(self._awake, 1.0), self._tire)
+            return
+        self._timer = None
+        self._resting = asyncio.ensure_future(self._agent.close())
+
+    async def _settled_down(self) -> None:
+        """Waits for the end of kernels that are being let go."""
+        if self._resting is not None:
+            await asyncio.wait({self._resting})
+            self._resting = None
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -264,16 +313,19 @@ class AsyncInterpreter:
         Raises:
             AllodError: the model cannot be used, a file cannot be read, or a job is going on.
         """
-        agent = self._idle()
+        self._idle()
         if not task.strip():
             raise BadRequest("there is no job", "Say what to do.")
         self.check(approve or self.approve, self.auto)
         given = [file if isinstance(file, Given) else Given.at(Path(file), self.folder) for file in files]
+        await self._settled_down()
+        agent = self._idle()
         self._busy, self._stopped = True, False
         try:
             options = LoadOptions(context=self.profile.bounds.context)
             assert self._engine is not None
-            async with self._engine.lease(model or self.model, options, self.keep_alive) as runner:
+            lease = self._engine.lease(model or self.model, options, self.keep_alive)
+            async with lease as runner, self._awakened():
                 means = agent.means
                 means.runner = runner
                 means.approve = approver(approve or self.approve)
@@ -378,7 +430,7 @@ class AsyncInterpreter:
 
     async def changes(self) -> tuple[Change, ...]:
         """The files that are not as they were, by all jobs so far. Nothing of it is in the folder yet."""
-        with self._alone() as agent:
+        async with self._alone() as agent:
             return await self._changed(agent)
 
     async def _changed(self, agent: Agent) -> tuple[Change, ...]:
@@ -392,7 +444,7 @@ class AsyncInterpreter:
             NotFound: nothing changed at one of them.
             Conflict: a file changed in the folder meanwhile, or a job is going on.
         """
-        with self._alone() as agent:
+        async with self._alone() as agent:
             return await self._write(agent, paths, overwrite)
 
     async def _write(self, agent: Agent, paths: Sequence[str] | None, overwrite: bool = False) -> Written:
@@ -427,7 +479,7 @@ class AsyncInterpreter:
 
     async def renew(self, conversation: Conversation | None = None) -> None:
         """Goes on with the conversation as it is now, or with another one, in a new workspace."""
-        with self._alone() as agent:
+        async with self._alone() as agent:
             fresh = await asyncio.to_thread(Workspace.create, self.home, self.folder, self.grants)
             self._conversation = conversation or self._conversation
             self._agent = self._made(fresh)
@@ -442,7 +494,7 @@ class AsyncInterpreter:
             NotFound: it applied nothing that is left to take back.
             Conflict: a file was changed since, or something else was applied after it.
         """
-        with self._alone():
+        async with self._alone():
             return await self._undone(overwrite)
 
     async def _undone(self, overwrite: bool) -> Written:
