@@ -21,7 +21,7 @@ from allod.interpreter.attempt import Decision
 from allod.interpreter.conversations import Conversation
 from allod.interpreter.events import Answer, Applied, Changes, Code, Ended, Event, Notice, Output, Started
 from allod.interpreter.given import Given
-from allod.interpreter.workspace import fonts
+from allod.interpreter.workspace import Workspace, fonts
 from scripted import ScriptedEngine, ScriptedRunner
 
 pytestmark = pytest.mark.anyio
@@ -370,6 +370,28 @@ def test_going_on_with_a_conversation(home: Home, folder: Path) -> None:
         events = list(interpreter.do("What is number plus one?"))
     assert [event.text for event in events if isinstance(event, Answer)] == ["It is 42."]
     assert len(Conversation.get(home, id_).turns()) == 2
+
+
+def test_what_is_kept_is_taken_up_again(home: Home, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "order.txt").write_text("7")
+    options: dict[str, Any] = {"profile": plain(home), "home": home, "keep": True}
+    with Interpreter(folder, engine=engine(writes("a.txt"), "Done."), **options) as interpreter:
+        list(interpreter.do(SAVE.format("a.txt"), files=[tmp_path / "order.txt"]))
+        id_ = interpreter.conversation.id
+    with Interpreter(conversation=id_, engine=engine(), **options) as interpreter:
+        assert [change.path for change in interpreter.changes()] == ["a.txt"]  # and not order.txt
+        with pytest.raises(Conflict, match="in use by another process"):
+            Interpreter(conversation=id_, engine=engine(), **options).open()
+        interpreter.apply()
+    with Interpreter(conversation=id_, engine=engine(), **options) as interpreter:
+        assert interpreter.changes() == ()
+    assert sorted(path.name for path in folder.iterdir()) == ["a.txt", "note.txt"]
+
+
+@pytest.mark.parametrize("job", ["", "..", "../..", "20260101-000000000000-abcd", "x/../y"])
+def test_no_job_is_reopened_that_is_none(home: Home, job: str) -> None:
+    with pytest.raises(NotFound, match="is gone"):
+        Workspace.reopen(home, job)
 
 
 async def test_the_same_without_threads(home: Home, folder: Path) -> None:

@@ -13,7 +13,7 @@ without async, the command line's desk and the server's runs are made of it.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from allod.interpreter.asking import Approve, Ask, Settle, approver, asker
 from allod.interpreter.conversations import Conversation
 from allod.interpreter.events import Applied, Changes, Ended, Event, Notice, Status
 from allod.interpreter.given import Given, land, unchanged
+from allod.interpreter.idleness import Idleness
 from allod.interpreter.profiles import Profile
 from allod.interpreter.sandbox import Sandbox
 from allod.interpreter.session import Session
@@ -39,7 +40,6 @@ from allod.interpreter.workspace.changes import Applied as Written
 from allod.interpreter.workspace.changes import empties
 from allod.interpreter.workspace.grants import Grants
 
-FOREVER = 1e9  # seconds from which nothing is ever let go
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -69,6 +69,7 @@ class AsyncInterpreter:
         auto: changes are applied at the end of each job that is done, unless they delete every file.
         settle: says at the end of each job what becomes of its changes, in the place of ``auto``.
         profile_name: what the conversation keeps as the profile's name where one is given that has none.
+        keep: what is not applied when it is closed stays on disk, and is taken up again with the conversation.
         rest: seconds without a job after which the kernels are let go, until the next one; none: the profile's.
         engine: to lease models from; none: the server if it runs, else an engine in this process.
     """
@@ -92,6 +93,7 @@ class AsyncInterpreter:
         unconfined: bool = False,
         seed: int | None = None,
         keep_alive: float | None = None,
+        keep: bool = False,
         rest: float | None = None,
         home: Home | None = None,
         engine: Leaser | None = None,
@@ -103,6 +105,7 @@ class AsyncInterpreter:
         self.settle = settle
         self.unconfined = unconfined
         self.keep_alive = keep_alive
+        self.keep = keep
         self._engine = engine
         self._wanted = Grants(tuple(map(Path, read)), tuple(map(Path, folders)), tuple(net), packages)
         before = Conversation.get(self.home, conversation) if conversation else None
@@ -115,13 +118,10 @@ class AsyncInterpreter:
         self._begin = (self.model, name or "default")
         self._conversation = before
         self._agent: Agent | None = None
-        self._given: dict[str, bytes] = {}  # files that were attached, by path: digest of what they held
         self._applied: list[str] = []  # what is undone, last first
         self._busy = False
         self._stopped = False
-        self._awake = self.profile.bounds.rest if rest is None else rest
-        self._timer: asyncio.TimerHandle | None = None  # until the kernels are let go
-        self._resting: asyncio.Future[None] | None = None  # while they are
+        self._idleness = Idleness(self.profile.bounds.rest if rest is None else rest, self._tired)
         self._notices: list[Notice] = []  # that the job at hand has still to tell
         self._kept = True  # whether what happens can be written down
         self._stack = AsyncExitStack()
@@ -176,32 +176,65 @@ class AsyncInterpreter:
         await self.close()
 
     async def open(self) -> None:
-        """Makes the workspace. Nothing runs yet, and no model is loaded."""
-        workspace = await asyncio.to_thread(Workspace.create, self.home, self.folder, self.grants)
+        """Makes the workspace, or takes up the one that was kept. Nothing runs yet, and no model is loaded."""
+        workspace = await asyncio.to_thread(self._workspace)
         try:
             if self._engine is None:
                 self._engine = await self._stack.enter_async_context(connect(self.home))
             if self._conversation is None:
                 self._conversation = Conversation.begin(self.home, self.folder, self._begin[0], profile=self._begin[1])
+            await self._remember(workspace)
         except BaseException:
-            workspace.discard()
+            kept = self._conversation is not None and self._conversation.job == workspace.path.name
+            await asyncio.to_thread(workspace.close if kept else workspace.discard)
             await self._stack.aclose()
             raise
         self._agent = self._made(workspace)
 
+    def _workspace(self) -> Workspace:
+        """The one that was kept, else a new one."""
+        if self.keep and self._conversation is not None and self._conversation.job:
+            with contextlib.suppress(NotFound):
+                kept = Workspace.reopen(self.home, self._conversation.job, self.grants)
+                done = [each.id for each in undo.history(self.home, self.folder) if each.state == "applied"]
+                self._applied = [id_ for id_ in done[::-1] if id_.startswith(f"{kept.path.name}/")]
+                return kept
+        return Workspace.create(self.home, self.folder, self.grants)
+
+    async def _remember(self, workspace: Workspace | None) -> None:
+        """Notes where that is which is not applied, so that it is found again after a restart or a kill."""
+        job = workspace.path.name if workspace else ""
+        if self.keep and self.conversation.job != job:
+            await thoroughly(self.conversation.work_in, job)
+
     async def close(self) -> None:
-        """Ends the session; what was not applied is dropped. A conversation in which nobody spoke is, too."""
+        """Ends the session; what was not applied is dropped, or kept where that was asked for.
+
+        A conversation in which nobody spoke is dropped, too.
+        """
         agent, self._agent = self._agent, None
         try:
             if agent is not None:
-                self._stay_awake()
-                await self._settled_down()
+                await self._idleness.end()
                 await agent.close()
-                await asyncio.to_thread(agent.workspace.discard)
+                await self._leave(agent)
             if (said := self._conversation) is not None and said.head is None and not said.tree():
                 said.delete()
         finally:
             await self._stack.aclose()
+
+    async def _leave(self, agent: Agent) -> None:
+        """Drops the workspace, or keeps it for later where it holds changes."""
+        if self.keep:
+            try:
+                held = bool(await self._changed(agent))
+            except AllodError:  # more than can be looked through
+                held = True
+            if held:
+                agent.workspace.close()
+                return
+            await self._remember(None)
+        await asyncio.to_thread(agent.workspace.discard)
 
     def _made(self, workspace: Workspace) -> Agent:
         # The runner is that of the job at hand: `do` leases it.
@@ -236,7 +269,7 @@ class AsyncInterpreter:
     async def _alone(self) -> AsyncGenerator[Agent]:
         """The agent, while nothing else is done with it. Raises Conflict."""
         self._idle()
-        await self._settled_down()
+        await self._idleness.over()
         agent = self._idle()
         self._busy = True
         try:
@@ -247,12 +280,12 @@ class AsyncInterpreter:
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:
         """The kernels, for what a person runs in them besides jobs. `stop` interrupts that. Raises Conflict."""
-        async with self._alone() as agent, self._awakened():
+        async with self._alone() as agent, self._idleness.interrupted():
             yield await agent.session()
 
     async def warm(self) -> None:
         """Starts the kernels, so that they are there when the first job comes. Raises Conflict, SandboxFailed."""
-        async with self._alone() as agent, self._awakened():
+        async with self._alone() as agent, self._idleness.interrupted():
             await agent.warm()
 
     async def rest(self) -> None:
@@ -263,36 +296,9 @@ class AsyncInterpreter:
         async with self._alone() as agent:
             await agent.close()
 
-    @contextlib.asynccontextmanager
-    async def _awakened(self) -> AsyncGenerator[None]:
-        """While the kernels are used; from its end on the time runs after which they are let go."""
-        await self._settled_down()
-        self._stay_awake()
-        try:
-            yield
-        finally:
-            if self._awake < FOREVER:
-                self._timer = asyncio.get_running_loop().call_later(self._awake, self._tire)
-
-    def _stay_awake(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-
-    def _tire(self) -> None:
-        if self._agent is None:
-            return
-        if self._busy:  # with changes: in a moment
-            self._timer = asyncio.get_running_loop().call_later(min(self._awake, 1.0), self._tire)
-            return
-        self._timer = None
-        self._resting = asyncio.ensure_future(self._agent.close())
-
-    async def _settled_down(self) -> None:
-        """Waits for the end of kernels that are being let go."""
-        if self._resting is not None:
-            await asyncio.wait({self._resting})
-            self._resting = None
+    def _tired(self) -> Awaitable[None] | None:
+        """Lets the kernels go, unless something else is done with the workspace."""
+        return self._agent.close() if self._agent is not None and not self._busy else None
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -318,14 +324,14 @@ class AsyncInterpreter:
             raise BadRequest("there is no job", "Say what to do.")
         self.check(approve or self.approve, self.auto)
         given = [file if isinstance(file, Given) else Given.at(Path(file), self.folder) for file in files]
-        await self._settled_down()
+        await self._idleness.over()
         agent = self._idle()
         self._busy, self._stopped = True, False
         try:
             options = LoadOptions(context=self.profile.bounds.context)
             assert self._engine is not None
             lease = self._engine.lease(model or self.model, options, self.keep_alive)
-            async with lease as runner, self._awakened():
+            async with lease as runner, self._idleness.interrupted():
                 means = agent.means
                 means.runner = runner
                 means.approve = approver(approve or self.approve)
@@ -376,6 +382,7 @@ class AsyncInterpreter:
                 yield done
             await self._keep(ended)
             if self._kept:
+                await self._remember(agent.workspace)
                 await thoroughly(said.add, agent.history, agent.codes, [])
             for notice in await self._told():
                 yield notice
@@ -411,13 +418,13 @@ class AsyncInterpreter:
                 paths.append(file.name)
                 continue
             path, digest = await land(await agent.session(), file)
-            self._given[path] = digest
+            agent.workspace.note_given(path, digest)
             paths.append(path)
         return f"{task}\nFiles given with this job: {', '.join(paths)}"
 
     def _is_given(self, agent: Agent, change: Change) -> bool:
         """Whether a change is nothing but a file that came with a job, as it came."""
-        digest = self._given.get(change.path) if change.kind == "created" and not change.folder else None
+        digest = agent.workspace.given.get(change.path) if change.kind == "created" and not change.folder else None
         return digest is not None and unchanged(agent.workspace.upper, change.path, digest)
 
     async def stop(self) -> None:
@@ -448,7 +455,7 @@ class AsyncInterpreter:
             return await self._write(agent, paths, overwrite)
 
     async def _write(self, agent: Agent, paths: Sequence[str] | None, overwrite: bool = False) -> Written:
-        if paths is None and self._given:
+        if paths is None and agent.workspace.given:
             paths = [change.place for change in await self._changed(agent)]
         done = await thoroughly(agent.workspace.apply, paths, overwrite=overwrite)
         if done.changes:
@@ -483,7 +490,7 @@ class AsyncInterpreter:
             fresh = await asyncio.to_thread(Workspace.create, self.home, self.folder, self.grants)
             self._conversation = conversation or self._conversation
             self._agent = self._made(fresh)
-            self._given = {}
+            await self._remember(fresh)
             await agent.close()
             await asyncio.to_thread(agent.workspace.discard)
 
