@@ -40,14 +40,19 @@ class Leftovers:
     async def end(self) -> None:
         """Kills what is left after a moment."""
         self.look()
+        await self._gone()
+        for process in self._left:
+            for each in (process, *(one for one in below(process[0]) if one not in self._before)):
+                kill(*each)
+        await self._gone()
+        self._found.clear()
+
+    async def _gone(self) -> None:
+        """Waits until none is left, for a moment: an end takes its time, be it by a signal that nothing withstands."""
         for _ in range(int(GRACE / PAUSE)):
             if not self._left:
                 break
             await asyncio.sleep(PAUSE)
-        for process in self._left:
-            for each in (process, *(one for one in below(process[0]) if one not in self._before)):
-                kill(*each)
-        self._found.clear()
 
 
 def below(pid: int) -> list[Process]:
