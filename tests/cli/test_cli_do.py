@@ -11,7 +11,7 @@ from command_line import Allod, Script, terminal
 
 from allod.errors import SandboxFailed
 from allod.home import Home
-from allod.interpreter.sandbox import Sandbox
+from allod.interpreter.sandbox import Sandbox, landlock
 
 SAVE = "Here it is:\n```python\nopen('total.txt', 'w').write('42')\nprint('total', 40 + 2)\n```\n"
 TASK = "What is 40 plus 2? Write the total into total.txt"
@@ -177,6 +177,25 @@ def test_what_makes_no_sense_is_said_before_a_model_is_asked(
     done = allod("do", "--yes", "--model", "scripted", *args, TASK)
     assert done.returncode in (1, 2), done.stdout
     assert said in done.stderr and len(done.stderr.splitlines()) == 2, done.stderr
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("rung", ["landlock", "none"])
+@pytest.mark.parametrize("args", [["--net", "example.org"], ["--packages"], ["--add-folder", "../more"]])
+def test_what_a_lesser_sandbox_cannot_do_is_said_before_a_model_is_asked(
+    allod: Allod, folder: Path, model: Script, monkeypatch: pytest.MonkeyPatch, rung: str, args: list[str]
+) -> None:
+    if rung == "landlock" and not landlock.version():
+        pytest.skip("this kernel has no Landlock")
+    monkeypatch.setenv("ALLOD_SANDBOX", rung)
+    (folder.parent / "more").mkdir()
+    server = model(SAVE)
+    done = allod("do", "--yes", "--unconfined", "--model", "scripted", *args, TASK)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == [
+        f"Error: the sandbox that is used here, {rung}, cannot do {args[0]}",
+        "Leave that out, or have bubblewrap used: `allod doctor` says how.",
+    ]
     assert server.requests == []
 
 

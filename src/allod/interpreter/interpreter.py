@@ -39,6 +39,7 @@ from allod.interpreter.workspace import Change, Workspace, checked, grants, undo
 from allod.interpreter.workspace.changes import Applied as Written
 from allod.interpreter.workspace.changes import empties
 from allod.interpreter.workspace.grants import Grants
+from allod.interpreter.workspace.workspace import can_hold
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -150,6 +151,7 @@ class AsyncInterpreter:
             packages=said.packages or more.packages,
         )
         whole.check(self.folder, self.home)
+        can_hold(Sandbox.find(), whole)
         return whole
 
     def check(self, approve: Approve | None, auto: bool) -> None:

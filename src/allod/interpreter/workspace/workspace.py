@@ -294,8 +294,8 @@ def can_hold(sandbox: Sandbox, grants: Grants) -> Sandbox:
     wanted = [flag for flag, given in named.items() if given]
     if wanted and not sandbox.mounts:
         raise BadRequest(
-            f"the sandbox that works here, {sandbox.name}, cannot do {' and '.join(wanted)}",
-            "Run it without, or see `allod doctor` for how to get bubblewrap to work.",
+            f"the sandbox that is used here, {sandbox.name}, cannot do {' and '.join(wanted)}",
+            "Leave that out, or have bubblewrap used: `allod doctor` says how.",
         )
     return sandbox
 
