@@ -56,7 +56,8 @@ async def measure(path: Path, arguments: argparse.Namespace) -> dict[str, list[f
         home = Home.open({"ALLOD_HOME": folder})
         for _ in create(Store(home.models), "bench", parse(f"FROM {path}"), path.parent):
             pass
-        options = LoadOptions(context=2048, slots=arguments.slots, threads=arguments.threads)
+        # Rounds repeat each other word for word, so nothing may be guessed from what was written before.
+        options = LoadOptions(context=2048, slots=arguments.slots, threads=arguments.threads, exact=True)
         async with Engine(home) as engine, engine.lease("bench", options) as runner:
             await play(runner, STREAMS, 8)
             for _ in range(arguments.rounds):

@@ -148,6 +148,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         environ = {**os.environ, "ALLOD_HOME": folder, "ALLOD_ENGINE_SLOTS": str(SLOTS), "ALLOD_ENGINE_CONTEXT": "2048"}
+        environ["ALLOD_ENGINE_SPECULATE"] = "false"  # rounds repeat each other word for word
         link_model(environ)
         child = subprocess.Popen([sys.executable, __file__, "--serve"], env=environ, stdout=subprocess.PIPE, text=True)
         try:

@@ -36,6 +36,7 @@ class EngineSettings(Struct, forbid_unknown_fields=True):
     keep_alive: str = "5m"  # how long an idle model stays loaded; negative: for ever
     memory: str = ""  # most bytes for models, e.g. "6GB"; empty: what the machine has free
     snapshots: str = "2GB"  # most bytes on disk for what models computed of prompts' beginnings; 0: none are kept
+    speculate: bool = True  # guess tokens that came after the same words before, and check several at once
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0  # 0: the physical cores
 
 

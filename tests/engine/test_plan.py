@@ -5,12 +5,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from allod.engine.cores import cores
 from allod.engine.instance import Instance, evictable, victims
 from allod.engine.options import LoadOptions
-from allod.engine.plan import Files, fitted, need, shrunk, to_load, wishes
+from allod.engine.plan import Files, fitted, need, shrunk, speculates, to_load, wishes
 from allod.errors import BadRequest
 from allod.home import EngineSettings
 from allod.models.gguf import read_header
@@ -155,3 +156,14 @@ def test_physical_cores(
 
 def test_this_machine_has_some() -> None:
     assert cores() >= 1
+
+
+def test_tokens_are_guessed_only_where_they_can_be_taken_back(files: Files, smollm2_path: Path) -> None:
+    assert speculates(files)
+    assert not speculates(msgspec.structs.replace(files, projector=smollm2_path))
+    mixed = read_header(smollm2_path)
+    mixed.metadata = mixed.metadata | {"llama.full_attention_interval": 4}
+    assert not speculates(msgspec.structs.replace(files, gguf=mixed))
+    assert wish(files).speculate
+    assert not wish(files, given=LoadOptions(exact=True)).speculate
+    assert not wish(files, settings=EngineSettings(speculate=False)).speculate

@@ -61,6 +61,7 @@ class Load(Struct, frozen=True, kw_only=True):
     digests: tuple[str, ...] = ()  # of the weights
     slot_folder: Path | None = None  # where slots may be saved
     binary: str = ""  # a native llama-server to run instead of the bundled worker
+    speculate: bool = False
 
 
 class LlamaRunner(HTTPRunner):
@@ -241,6 +242,11 @@ class LlamaRunner(HTTPRunner):
 
     def _more(self, body: dict[str, Any], request: ChatRequest | CompletionRequest) -> dict[str, Any]:
         body = super()._more(body, request)
+        if self.load.speculate and request.top_logprobs is not None:  # llama.cpp gives none for what was guessed
+            raise Unsupported(
+                f"'{self.facts.model}' is loaded to guess tokens ahead, which have no probabilities",
+                "Lease it with LoadOptions(exact=True).",
+            )
         wanted = request.adapters if isinstance(request, ChatRequest) else []
         if wanted or self.load.adapters:
             body["lora"] = self._scales(dict(wanted))
@@ -332,6 +338,7 @@ def parameters(load: Load, key: str) -> dict[str, Any]:
         "pooling": load.pooling,
         "cache_mib": load.cache_mib,
         "slot_folder": str(load.slot_folder or ""),
+        "speculate": load.speculate,
     }
 
 

@@ -40,6 +40,7 @@ class Parameters(TypedDict):
     pooling: str  # name of a llama_pooling_type, lower case; empty: the model's own
     cache_mib: int  # prompts kept in main memory beside the slots
     slot_folder: str  # where slots may be saved, and restored from; empty: nowhere
+    speculate: bool  # guess tokens that came after the same words before, in any slot
 
 
 def main() -> NoReturn:
@@ -140,6 +141,12 @@ def configure(parameters: Parameters, xllamacpp: Any) -> Any:
     pooling = "rank" if parameters["reranking"] else parameters["pooling"]
     if pooling:
         p.pooling_type = xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{pooling.upper()}"]
+    if parameters["speculate"]:
+        # Of 8 tokens that came in this order before, the next few are guessed and computed together, which costs less
+        # than one by one; longer guesses cost more than they bring on a processor (bench/speculation.py).
+        p.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MOD]
+        guess = p.speculative.ngram_mod
+        guess.n_match, guess.n_min, guess.n_max = 8, 1, 5
     p.api_keys = [parameters["key"]]
     p.port = 0
     p.use_jinja = p.cont_batching = True

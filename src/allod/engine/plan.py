@@ -17,7 +17,7 @@ from allod.engine.options import LoadOptions
 from allod.errors import BadGGUF, BadRequest, Unsupported
 from allod.home import EngineSettings
 from allod.models.gguf import GGUF, read_header, read_shards
-from allod.models.memory import Memory, estimate, largest_context
+from allod.models.memory import Memory, estimate, largest_context, recurrent_layers
 from allod.models.store import Model, Store
 
 CONTEXT = 8192  # tokens a slot where nothing else is said
@@ -61,6 +61,7 @@ class Wish(Struct, frozen=True):
     gpu_layers: int
     embedding: bool
     binary: str
+    speculate: bool = False
 
 
 class Plan(Struct, frozen=True):
@@ -130,7 +131,14 @@ def wishes(model: Model, files: Files, given: LoadOptions, settings: EngineSetti
         gpu_layers=given.gpu_layers if given.gpu_layers >= 0 else int(params.get("num_gpu", -1)),
         embedding=given.embedding or files.embedding,
         binary=settings.binary,
+        speculate=settings.speculate and not given.exact and speculates(files),
     )
+
+
+def speculates(files: Files) -> bool:
+    """Whether guessed tokens can be taken back: not from a recurrent state, and llama.cpp does not where there are
+    pictures."""
+    return not (files.embedding or files.reranking or files.projector or recurrent_layers(files.gguf))
 
 
 def batch_size(asked: int) -> int:
@@ -220,4 +228,5 @@ def to_load(name: str, files: Files, wish: Wish, plan: Plan) -> Load:
         reranking=files.reranking,
         pooling=pooling,
         binary=wish.binary,
+        speculate=wish.speculate and not wish.embedding and not wish.binary,
     )

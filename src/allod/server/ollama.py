@@ -150,8 +150,8 @@ class Generate:
 
     @asynccontextmanager
     async def _lease(self, model: Model, body: Generation, answer: ChatLines | GenerateLines) -> AsyncGenerator[Runner]:
-        load, seconds = requests.load_options(body.options), requests.keep_alive(body.keep_alive)
-        async with self.state.engine.lease(model, load, seconds) as runner:
+        load = requests.load_options(body.options, exact=requests.logprobs(body) is not None)
+        async with self.state.engine.lease(model, load, requests.keep_alive(body.keep_alive)) as runner:
             answer.has_runner()
             yield runner
 

@@ -75,8 +75,12 @@ def options(given: Mapping[str, Any] | None) -> Options:
     return found
 
 
-def load_options(given: Mapping[str, Any] | None, embedding: bool = False) -> LoadOptions | None:
+def load_options(
+    given: Mapping[str, Any] | None, *, embedding: bool = False, exact: bool = False
+) -> LoadOptions | None:
     """The part of ``options`` that says how to load; None where there is nothing to say. 0 is as good as absent.
+
+    ``exact``: the request wants the probabilities of tokens.
 
     Raises:
         BadRequest: a value of the wrong type or out of range.
@@ -88,7 +92,7 @@ def load_options(given: Mapping[str, Any] | None, embedding: bool = False) -> Lo
     }
     if found.get("batch"):
         found["batch"] = max(found["batch"], LEAST_BATCH)
-    return LoadOptions(**found, embedding=embedding) if found or embedding else None
+    return LoadOptions(**found, embedding=embedding, exact=exact) if found or embedding or exact else None
 
 
 def in_range(key: str, value: Any, bounds: tuple[float, float]) -> float:

@@ -145,8 +145,8 @@ class Door:
     @asynccontextmanager
     async def _answer(self, path: str, model: Model, body: Sampled, data: bytes) -> AsyncGenerator[Answer]:
         """The engine's answer to a request; one that is an error is raised."""
-        load, seconds = native.load_options(body.options), native.keep_alive(body.keep_alive)
-        async with self.state.engine.lease(model, load, seconds) as runner:
+        load = native.load_options(body.options, exact=body.wants_logprobs)
+        async with self.state.engine.lease(model, load, native.keep_alive(body.keep_alive)) as runner:
             if len(data) > SHORT:
                 await check_length(runner, model, body.texts())
             async with runner.forward(path, data) as answer:

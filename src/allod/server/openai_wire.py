@@ -67,6 +67,11 @@ class Sampled(Struct, kw_only=True):
     options: dict[str, Any] | None = None
     keep_alive: float | str | None = None
 
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the probabilities of tokens are asked for."""
+        return False
+
     def texts(self) -> list[str]:
         """The texts that all go into one prompt."""
         return []
@@ -88,6 +93,11 @@ class ChatBody(Sampled, kw_only=True):
     top_logprobs: int | None = None
     allod_keep: Annotated[int, Meta(ge=0)] | None = None  # our own: ChatRequest.keep
 
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the probabilities of tokens are asked for."""
+        return bool(self.logprobs or self.top_logprobs)
+
     def texts(self) -> list[str]:
         """The messages that are plain text."""
         contents = (turn.get("content") for turn in self.messages or [])
@@ -100,6 +110,11 @@ class CompletionBody(Sampled, kw_only=True):
     prompt: str | list[Any] | None = None  # texts or tokens
     suffix: str | None = None
     logprobs: int | None = None
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the probabilities of tokens are asked for."""
+        return self.logprobs is not None
 
     def texts(self) -> list[str]:
         """The prompt, if there is one and it is text."""
