@@ -31,15 +31,14 @@ from allod.interpreter.asking import Approve, Ask, Settle, approver, asker
 from allod.interpreter.conversations import Conversation
 from allod.interpreter.events import Applied, Changes, Ended, Event, Notice, Status
 from allod.interpreter.given import Given, land, unchanged
+from allod.interpreter.granting import granted
 from allod.interpreter.idleness import Idleness
 from allod.interpreter.profiles import Profile
 from allod.interpreter.sandbox import Sandbox
 from allod.interpreter.session import Session
-from allod.interpreter.workspace import Change, Workspace, checked, grants, undo
+from allod.interpreter.workspace import Change, Grants, Workspace, checked, undo
 from allod.interpreter.workspace.changes import Applied as Written
 from allod.interpreter.workspace.changes import empties
-from allod.interpreter.workspace.grants import Grants
-from allod.interpreter.workspace.workspace import can_hold
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -108,12 +107,12 @@ class AsyncInterpreter:
         self.keep_alive = keep_alive
         self.keep = keep
         self._engine = engine
-        self._wanted = Grants(tuple(map(Path, read)), tuple(map(Path, folders)), tuple(net), packages)
+        wanted = Grants(tuple(map(Path, read)), tuple(map(Path, folders)), tuple(net), packages)
         before = Conversation.get(self.home, conversation) if conversation else None
         place = folder if folder is not None else before.folder if before and before.folder else "."
         self.folder = checked(Path(place))
         self.profile = self._loaded(profile or (before.profile if before else "") or "default", seed)
-        self.grants = self._granted()
+        self.grants = granted(self.home, self.folder, self.profile, wanted)
         self.model = model or (before.model if before else "") or self.profile.model
         name = profile_name or (profile if isinstance(profile, str) else before.profile if before else "")
         self._begin = (self.model, name or "default")
@@ -133,26 +132,6 @@ class AsyncInterpreter:
         if seed is None:
             return loaded
         return msgspec.structs.replace(loaded, sampling=msgspec.structs.replace(loaded.sampling, seed=seed))
-
-    def _granted(self) -> Grants:
-        """What the profile and the caller let code reach. Raises AllodError for what makes no sense."""
-        own, more = self.profile.grants, self._wanted
-        if self.profile.strict and more != Grants():
-            raise BadRequest("this profile grants nothing", "Leave out read, folders, net, packages, or take another.")
-        try:
-            said = grants.parse(read=own.read, folders=own.folders, net=own.net, packages=own.packages)
-        except AllodError as error:
-            error.message = f"the profile grants what it cannot: {error.message}"
-            raise
-        whole = grants.parse(
-            read=[*said.read, *more.read],
-            folders=[*said.folders, *more.folders],
-            net=[*said.net, *more.net],
-            packages=said.packages or more.packages,
-        )
-        whole.check(self.folder, self.home)
-        can_hold(Sandbox.find(), whole)
-        return whole
 
     def check(self, approve: Approve | None, auto: bool) -> None:
         """Raises SandboxFailed or BadRequest where that may not be done without a person's leave."""
