@@ -230,6 +230,25 @@ async def test_where_code_reaches_the_network_there_is_one_attempt(home: Home, f
 
 
 @pytest.mark.anyio
+async def test_an_attempt_that_changes_what_nobody_spoke_of_is_left(home: Home, folder: Path):
+    spoilt = block("sales.to_csv('sales.csv', index=False, sep=';'); print(sales.units.sum())")
+    replies = [spoilt, block("print(sales.units.sum())"), "They sold 12.", block("print(sales.units.sum())")]
+    seen, agent = await job(home, folder, "How many units were sold?", replies, attempts=4)
+    assert of(Ended, seen)[0].status == "done"
+    assert not of(Changes, seen) and not agent.workspace.changes()
+    assert of(Tried, seen)[0].status == "failed"
+    agent.workspace.discard()
+
+
+@pytest.mark.anyio
+async def test_where_every_attempt_does_so_the_user_is_told(home: Home, folder: Path):
+    spoilt = block("sales.to_csv('sales.csv', index=False, sep=';'); print(sales.units.sum())")
+    seen, agent = await job(home, folder, "How many units were sold?", [spoilt], attempts=1)
+    agent.workspace.discard()
+    assert "sales.csv was changed or removed" in of(Notice, seen)[-1].text
+
+
+@pytest.mark.anyio
 async def test_a_question_to_the_user_ends_the_job_as_one(home: Home, folder: Path):
     replies = ["There are two. Which of them do you mean?", "print(undefined)\n```", "I cannot."]
     seen, agent = await job(home, folder, "Save it", replies, attempts=4)

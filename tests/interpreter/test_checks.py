@@ -12,6 +12,7 @@ from allod.interpreter.checks import (
     needs_code,
     problems,
     renames,
+    unspoken,
 )
 
 
@@ -196,3 +197,26 @@ def test_a_table_with_longer_names_is_told_how_to_rename_them() -> None:
     [missing, how] = problems("Save it as out.csv with the columns id and buyer.", {"out.csv"}, [table], "3 rows")
     assert "it should have id, buyer" in missing
     assert how == "Use .rename(columns={'buyer.name': 'buyer'})."
+
+
+@pytest.mark.parametrize(
+    ("task", "touched", "wrong"),
+    [
+        ("What is the mean wind in weather.csv?", ["weather.csv"], True),
+        ("Put the table of films.pdf into films.xlsx, longest film first", ["films.pdf"], True),
+        ("Draw the sales of sales.csv as a chart and save it as chart.png", ["sales.csv", "chart.png"], True),
+        ("How many pictures are in photos?", ["photos/a.jpg", "photos/b.jpg", "photos/c.jpg", "photos/d.jpg"], True),
+        ("Put the table of films.pdf into films.xlsx", ["films.xlsx"], False),  # it was there, and is to be made
+        ("Sort the rows of sales.csv by price", ["sales.csv"], False),
+        ("Rename the photos by their date", ["IMG_1.jpg"], False),
+        ("Remove what is there twice in contacts", ["contacts.vcf"], False),
+        ("Write the totals into the last row of the budget", ["budget.xlsx"], False),
+        ("Tidied folders please", ["a.txt"], False),
+        ("What is the mean wind in weather.csv?", [], False),
+        ("", [], False),
+    ],
+)
+def test_files_that_nobody_spoke_of_stay_as_they_are(task: str, touched: list[str], wrong: bool) -> None:
+    assert bool(unspoken(task, touched)) == wrong
+    if wrong:
+        assert touched[0] in unspoken(task, touched) and "d.jpg" not in unspoken(task, touched)

@@ -1,15 +1,23 @@
 """The words of the prompt: examples in the words of the real turns, a size that small models can bear, cuts."""
 
+import contextlib
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allod.errors import BadSettings, NotFound
+from allod.chat import ChatRequest, Message
+from allod.engine import Engine, LoadOptions, Runner
+from allod.errors import BadSettings, NotFound, RunnerCrashed
 from allod.home import Home
 from allod.interpreter import profiles, prompt
+from allod.interpreter.agent import Agent
 from allod.interpreter.blocks import BlockParser, Closed
 from allod.interpreter.profiles import Profile
+from allod.interpreter.workspace import Workspace, fonts
+from scripted import ScriptedRunner
 
 LONGEST_PREFIX = 2400  # characters, some 650 tokens, so that prompt, listing and job stay below 900
 
@@ -151,3 +159,52 @@ def test_hosts_that_were_granted_are_named(home: Home) -> None:
     assert prompt.NO_INTERNET in prompt.prefix(profile, None)[0].text
     system = prompt.prefix(profile, None, ["example.org", "*.example.com"])[0].text
     assert "only example.org, *.example.com can be reached" in system and prompt.NO_INTERNET not in system
+
+
+class Ear(ScriptedRunner):
+    """Is asked once, says nothing, and counts as the model does."""
+
+    def __init__(self, model: Runner) -> None:
+        super().__init__([RunnerCrashed("enough")])
+        self.model = model
+
+    async def count_tokens(self, messages: list[Message]) -> int:
+        return await self.model.count_tokens(messages)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("columns", [4, 40])
+async def test_the_first_prompt_has_at_most_as_many_tokens_as_the_profile_says(
+    smollm2_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(fonts, "make", nothing)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    head = ",".join(f"measured value {n}" for n in range(columns))
+    rows = "\n".join(",".join(f"{n * row + 0.25:.2f}" for n in range(columns)) for row in range(60))
+    (folder / "values.csv").write_text(f"{head}\n{rows}\n")
+    for number in range(30):
+        (folder / f"report {number} of the year.txt").write_text("nothing\n")
+    profile = profiles.load(smollm2_home)
+    assert profile.prompt.tokens == 900
+    # SmolLM2 has up to a tenth more tokens for the same than qwen2.5-coder (bench/prompt.py).
+    profile = msgspec.structs.replace(profile, prompt=msgspec.structs.replace(profile.prompt, tokens=990))
+    workspace = Workspace.create(smollm2_home, folder)
+    async with (
+        Engine(smollm2_home) as engine,
+        engine.lease("smollm2:135m", LoadOptions(context=2048, slots=1)) as model,
+    ):
+        ear = Ear(model)
+        with contextlib.suppress(RunnerCrashed):
+            async with Agent(ear, workspace, profile) as agent:
+                async for _ in agent.run("What is the mean of each column in values.csv? Save it as means.csv"):
+                    pass
+        workspace.discard()
+        [request] = ear.requests
+        assert isinstance(request, ChatRequest)
+        assert 600 < await model.count_tokens(request.messages) <= 990
+    told = request.messages[-1].text
+    assert "measured value 2 (0.25 to 118.25)" in told
+    assert "measured value 39" not in told

@@ -3,13 +3,13 @@
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import as_nobody
 import pytest
 from workspace_tools import shell, tree_of
 
@@ -193,32 +193,6 @@ async def test_no_other_processes_and_no_privileges(workspace: Workspace) -> Non
     assert "DONE" not in said, said
 
 
-async def test_no_terminal_to_type_into(workspace: Workspace) -> None:
-    code = """
-        import fcntl, os, termios
-        for path in ("/dev/tty", "/dev/pts/0", "/proc/self/fd/0"):
-            try:
-                fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
-                fcntl.ioctl(fd, termios.TIOCSTI, b"x")
-                print("TYPED", path)
-            except OSError as error:
-                print("no:", error)
-    """
-    said = await python(workspace, code)
-    assert "TYPED" not in said
-
-
-async def test_links_and_names_do_not_lead_out(workspace: Workspace, folder: Path) -> None:
-    secret = folder.parent / "beside.txt"
-    script = (
-        f"ln -s {secret} l; ! cat l; ln {secret} h 2>&1 || true; mkdir d; ln -s ../../.. d/up; ! cat d/up/beside.txt;"
-        "! ls -A d/up/.ssh; cp -r /proc/self/fd fds 2>/dev/null || true; echo ok"
-    )
-    said = await shell(workspace, script)
-    assert "SECRET" not in said
-    assert said.endswith("ok\n")
-
-
 async def test_setuid_programs_gain_nothing(workspace: Workspace) -> None:
     said = await shell(workspace, "cp /usr/bin/id me; chmod 4755 me; ./me -u; id -u")
     first, second = said.split()
@@ -300,36 +274,7 @@ async def test_root_in_somebodys_folder_gives_them_what_is_new(home: Home, folde
 # ── as somebody else ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def unreadable_root(path: Path) -> Path | None:
-    """The topmost folder on the way to ``path`` that others may not enter."""
-    return next((p for p in reversed(path.parents) if not p.stat().st_mode & 0o001), None)
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="runs as an ordinary user anyway")
-@pytest.mark.skipif(not (shutil.which("setpriv") and shutil.which("unshare")), reason="needs setpriv and unshare")
-def test_all_of_it_as_an_ordinary_user(tmp_path: Path) -> None:
+def test_all_of_it_as_an_ordinary_user() -> None:
     """The tests of this file and of its neighbours once more, as ``nobody``, who has no privileges to lose."""
-    python = Path(os.path.realpath(sys.executable)).parent.parent
-    base = Path("/tmp") / f"allod-nobody-{os.getpid()}"
-    base.mkdir()
-    os.chown(base, 65534, 65534)
-    script = ["set -e", "mount --make-rprivate /"]
-    if closed := unreadable_root(python / "bin"):
-        script += [
-            f"mkdir {base}/python && mount --bind '{python}' {base}/python",
-            f"mount -t tmpfs -o mode=755 tmpfs '{closed}' && mkdir -p '{python}'",
-            f"mount --bind {base}/python '{python}'",
-        ]
-    tests = [Path(__file__), *(Path(__file__).with_name(f"test_{name}.py") for name in ("undo", "ladder", "seccomp"))]
-    script.append(
-        f"exec setpriv --reuid 65534 --regid 65534 --clear-groups env HOME={base} '{sys.executable}' -m pytest -q -x"
-        f" -p no:cacheprovider --basetemp={base}/t {' '.join(map(str, tests))}"
-    )
-    try:
-        done = subprocess.run(
-            ["unshare", "-m", "sh", "-c", "\n".join(script)], capture_output=True, text=True, timeout=170, check=False
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-        assert " passed" in done.stdout
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
+    as_nobody.run(*(f"test_{name}.py" for name in ("sandbox", "undo", "ladder", "seccomp")))

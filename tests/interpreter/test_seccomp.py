@@ -87,6 +87,12 @@ def test_what_the_filter_says(machine: str, column: int, strict: bool) -> None:
         assert says(seccomp.SENDTO, 3, 1, 1, 0, 1 << 40) == says(seccomp.SENDTO, 3, 1, 1, 0, 64) == EPERM
         assert says(seccomp.PRLIMIT, 0) == seccomp.ALLOW
         assert says(seccomp.PRLIMIT, 77) == EPERM
+        for call in seccomp.SCHEDULES.values():
+            assert says(call, 0) == seccomp.ALLOW
+            assert says(call, 77) == PRETENDED
+        for call, own in ((seccomp.PRIORITY, 0), (seccomp.IO_PRIORITY, 1)):
+            assert says(call, own, 0) == seccomp.ALLOW
+            assert says(call, own, 77) == says(call, own + 1, 0) == EPERM
     assert says(seccomp.TRUNCATE) == seccomp.ALLOW
     older = seccomp.program(strict=True, truncate=False, machine=machine)
     assert verdict(older, architecture, seccomp.TRUNCATE[column]) == EPERM

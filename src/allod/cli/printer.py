@@ -8,8 +8,9 @@ from allod.chat import ChatChunk, Usage
 from allod.cli.wrap import Wrapper
 
 GREY, PLAIN = "\x1b[90m", "\x1b[0m"
-# What a model writes must not steer the terminal: no control characters but tab and newline.
-HARMLESS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
+# What a model writes must not steer the terminal: no control characters but tab and newline, and none that show
+# the rest of a line in another order than a program reads it.
+HARMLESS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 
 
 class Printer:

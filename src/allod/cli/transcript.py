@@ -157,8 +157,11 @@ class Transcript:
             left = max(left - len(diff), 0)
             if not diff and change.kind != "deleted":
                 self.lines_of(preview, PREVIEW_LINES)
-        if len(changes) > FILES:
-            self.write(f"  and {len(changes) - FILES} more\n")
+        marked = [change for change in changes[FILES:] if change.note]  # none that somebody should look at goes unseen
+        for change in marked:
+            self.write(f"  {self.paint(f'{change.kind:<8}', COLOURS[change.kind])} {self.safe(line_of(change))}\n")
+        if len(changes) > FILES + len(marked):
+            self.write(f"  and {len(changes) - FILES - len(marked)} more\n")
 
     def diffs(self, changes: "Sequence[Change]") -> None:
         """All diffs, whole."""

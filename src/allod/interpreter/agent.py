@@ -28,6 +28,7 @@ from allod.interpreter.events import Status as EndStatus
 from allod.interpreter.kernels import Kernel
 from allod.interpreter.profiles import Example, Profile
 from allod.interpreter.session import Session
+from allod.interpreter.turn import fits
 from allod.interpreter.workspace import Workspace
 
 KernelFactory = Callable[[Workspace], AbstractAsyncContextManager[Kernel]]
@@ -211,7 +212,6 @@ class Agent:
         self, session: Session, task: str, lessons: list[str], head: list[Message], job: list[Message]
     ) -> AsyncGenerator[Event]:
         """Looks at the folder, reads what the task needs, and writes what the conversation begins with."""
-        limit = self.profile.prompt.listing
         await session.begin()
         self._read = ""
         found = await session.look(task)
@@ -224,21 +224,32 @@ class Agent:
         head += prompt.prefix(self.profile, self._example, self.workspace.grants.net)
         asked = prompt.asked(task, session.names, await session.linked(task, read))
         if read:
-            code = "\n".join(line for each in read for line in each.load)
-            yield Code(code, author="allod")
-            self._read = code
-            job += prompt.first_turn(
-                found.text(task, read, limit),
-                asked,
-                [each.path for each in read],
-                code,
-                [*there, *listing.held(read, limit)],
-                lessons,
-            )
-        elif self.history:
-            job += prompt.later_turn(found.text(task, [], limit), asked, there, lessons)
-        else:
-            job += prompt.first_turn(found.text(task, [], limit), asked, (), "", (), lessons)
+            self._read = "\n".join(line for each in read for line in each.load)
+            yield Code(self._read, author="allod")
+        most = self.profile.prompt.tokens if not self.history else 0
+        for limit in listing.limits(self.profile.prompt.listing):
+            job[:] = self._words(found, read, task, asked, there, lessons, limit)
+            if not most or await fits(self._means.runner, [*head, *job], most):
+                break
+
+    def _words(
+        self,
+        found: listing.Listing,
+        read: list[listing.Found],
+        task: str,
+        asked: str,
+        there: list[str],
+        lessons: list[str],
+        limit: int,
+    ) -> list[Message]:
+        """The folder and the job, told in about ``limit`` characters for the folder."""
+        folder = found.text(task, read, limit)
+        if read:
+            names = [*there, *listing.held(read, limit)]
+            return prompt.first_turn(folder, asked, [each.path for each in read], self._read, names, lessons)
+        if self.history:
+            return prompt.later_turn(folder, asked, there, lessons)
+        return prompt.first_turn(folder, asked, (), "", (), lessons)
 
     def _start(self, workspace: Workspace) -> AbstractAsyncContextManager[Kernel]:
         return Kernel.start(workspace, self.profile.limits)

@@ -270,6 +270,11 @@ class Attempt:
                 ask = prompt.complete(self.task, self._problems)
         if self._problems:
             self._failing.add(block.code.strip())
+        if touched := checks.unspoken(self.task, self.session.touched):
+            # It cannot be taken back while code runs over it: a fresh attempt has the file as it was.
+            self._problems = [touched, *self._problems]
+            self.outcome.lesson = touched
+            self._end("failed", touched)
         self.outcome.crashed = failure is not None
         self._say(prompt.outcome(printed.text, written, ask, self.means.profile.prompt, error))
 

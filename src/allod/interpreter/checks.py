@@ -5,6 +5,7 @@ tells the model what is wrong. What the files hold was looked at inside the sand
 """
 
 import re
+from collections.abc import Sequence
 
 from msgspec import Struct, field
 
@@ -55,6 +56,17 @@ UPPER = re.compile(rf"{BEFORE} (?:capital letters|capitals|upper[- ]?case)\b", r
 # Where a second question begins within a sentence: ", and how many …", " and what was …".
 QUESTION = r"(?:how (?:many|much|long|often|far|big|large|old)|which|what|who|whose|when|where)\b"
 SECOND = re.compile(rf"(?:,| and|, and)\s+(?=(?:in |on |at |by |for |of |to |from )?{QUESTION})", re.IGNORECASE)
+# What lets a job change files that are there. Words for making something do so only where no new file is named.
+CHANGES = re.compile(
+    r"\b(?:add|append|insert|fill|set|chang|edit|modif|updat|fix|correct|repair|clean|tid(?:y|ied)|sort|order|organi[sz]|"
+    r"arrang|renam|mov|delet|remov|drop|strip|trim|replac|rewrit|overwrit|in place|translat|convert|transform|"
+    r"normali[sz]|re?format|merg|combin|split|resiz|rotat|crop|compress|shrink|encrypt|decrypt|again|undo|mark|tag|number|label|"
+    r"(?:upper|lower)[- ]?case|capitali[sz]|shorten|extend|round|redact|anonymi[sz]|patch|refactor|implement|commit|"
+    r"install|build|unpack|extract|unzip|zip|archiv|migrat|import|sync|backup|back up|swap|increas|decreas|rais|lower|"
+    r"double|cut|empty|clear|reset|enter|log|note|record|book|tick|cross|star|sign)(?:e?s|e?d|ing|e)?\b",
+    re.IGNORECASE,
+)
+MAKES = re.compile(r"\b(?:save|put|write|make|create|draw|turn|output|produce|generate)\b", re.IGNORECASE)
 UNIQUE = re.compile(r"\bwithout (any )?duplicates|\bno duplicates|\beach (one )?only once|\bunique\b", re.IGNORECASE)
 
 
@@ -237,6 +249,21 @@ def sentence_part(task: str, match: re.Match[str]) -> str:
     start = max(task.rfind(mark, 0, match.start()) for mark in ",.;:(\n") + 1
     ends = [at for mark in (",", ". ", ";", ")", "\n") if (at := task.find(mark, match.end())) >= 0]
     return task[start : min(ends, default=len(task))].strip().rstrip(".")
+
+
+def unspoken(task: str, touched: Sequence[str]) -> str:
+    """What is wrong where a job changed files of the user's although no word of it asks for that; empty otherwise.
+
+    Args:
+        touched: files that were there and were changed or removed.
+    """
+    asked = task if MAKES.search(task) else re.sub(r"\bin\b", "of", task)  # "the mean wind in weather.csv" makes none
+    made = {name.rpartition("/")[2].casefold() for name in made_files(asked)}
+    others = [path for path in touched if path.rpartition("/")[2].casefold() not in made]
+    if not others or CHANGES.search(task) or (not made and MAKES.search(task)):
+        return ""
+    named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    return f"{named} was changed or removed, which nobody asked for. Leave the files that are there as they are."
 
 
 def needs_code(task: str, names: set[str]) -> bool:

@@ -65,6 +65,11 @@ class Listing(Struct, frozen=True):
         return "\n".join(lines) or "The folder is empty."
 
 
+def limits(most: int) -> list[int]:
+    """How many characters to try, where a prompt turns out too long: at last an eighth."""
+    return [most, most * 2 // 3, most * 4 // 9, most // 4, most // 8]
+
+
 def held(loaded: list[Found], limit: int) -> list[str]:
     """What the names hold that files were read into, in about ``limit`` characters."""
     return [line for f in loaded for line in clipped([f"{f.name} is {f.what}", *f.lines], limit // len(loaded))]

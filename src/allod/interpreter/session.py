@@ -33,6 +33,7 @@ class Session:
         self._running: Kernel | None = None
         self.names: set[str] = set()
         self.summary = ""  # what this turn wrote so far, for a person
+        self.touched: list[str] = []  # files of the user's that the turn changed or removed
         self.work: dict[str, str] = {}  # the same, to be compared: path → digest of what it holds, empty if it is gone
         self._looked_at: dict[str, tuple[tuple[int, int] | None, Result]] = {}
         self._before: State = {}  # when the turn began
@@ -92,11 +93,14 @@ class Session:
 
     async def results(self, task: str) -> tuple[str, list[Result]]:
         """The files that the last block wrote, in words for the model; and all that this turn wrote."""
-        now = await self._state()
+        differences = await asyncio.to_thread(self.workspace.differences)
+        now = state(differences)
         turn = changed(self._before, now)
         block = changed(self._last, now)
         self._last = now
         self.names = (self.names | {path for path in now if now[path]}) - {path for path in now if not now[path]}
+        theirs = {each.shown for each in differences if each.before is not None and each.before.kind != "folder"}
+        self.touched = [path for path in turn if path in theirs]
         there = [path for path in turn if now.get(path)]
         results = await self._results(task, there, now)
         by_path = {result.path: result for result in results}

@@ -6,8 +6,9 @@
         shell = kernel.beside("shell")      # of another language, in the same sandbox; ends with this one
 
 Entering starts the process and does not wait for it: the first ``run`` does. One run at a time. State lives between
-runs, and survives ``interrupt``. A kernel that dies (memory, a crash in C, ``os._exit``) ends its run with a Failure;
-the next run begins a new one and says in a Notice that the variables are gone.
+runs, in which nothing inside goes on, and survives ``interrupt``. A kernel that dies (memory, a crash in C,
+``os._exit``) ends its run with a Failure; the next run begins a new one and says in a Notice that the variables are
+gone.
 
 It speaks Jupyter's messaging protocol (https://jupyter-client.readthedocs.io/en/stable/messaging.html) over Unix
 sockets in a folder that is bound into the sandbox, as there is no network inside. Runs on asyncio, as pyzmq does.
@@ -41,7 +42,8 @@ __all__ = ["Failure", "InputRequest", "Kernel", "Notice", "Output", "Picture", "
 if TYPE_CHECKING:
     from jupyter_client.asynchronous.client import AsyncKernelClient
 
-LARGEST_MESSAGE = 512 << 20  # bytes that the kernel may make this process take at once
+LARGEST_MESSAGE = 256 << 20  # bytes that the kernel may make this process take at once
+QUEUED = 4  # and so many messages of that size; the rest wait in the kernel, whose memory is limited
 CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4}  # and their sockets' numbers
 
 
@@ -113,6 +115,10 @@ class Kernel:
             raise
 
     async def _start(self) -> None:
+        async with self.machine.awake():
+            await self._begin()
+
+    async def _begin(self) -> None:
         from jupyter_client.asynchronous.client import AsyncKernelClient
 
         name = f"{self.language}-{secrets.token_hex(2)}".replace("+", "p").replace("#", "s").replace("/", "")
@@ -132,6 +138,7 @@ class Kernel:
         await self._claim(program, inside, own)
         client = AsyncKernelClient()
         client.context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+        client.context.setsockopt(zmq.RCVHWM, QUEUED)
         client.load_connection_info(info | {"ip": str(own)})  # pyright: ignore[reportArgumentType]
         client.start_channels(shell=True, iopub=True, stdin=True, hb=False, control=self._by_message)
         self._client = client
@@ -203,7 +210,12 @@ class Kernel:
         """
         if self._run is not None:
             raise RuntimeError("one run at a time")
-        if self._program is not None and self._program.ended and not self._lost:
+        async with self.machine.awake(), contextlib.aclosing(self._outputs(code, stdin)) as outputs:
+            async for output in outputs:
+                yield output
+
+    async def _outputs(self, code: str, stdin: bool) -> AsyncGenerator[Output]:
+        if self._program is not None and self._program.vanished and not self._lost:
             self._lost = "it ended between two runs"
         if self._lost:
             yield notice(self._lost)

@@ -9,6 +9,9 @@
 A workspace's layers can be mounted only once at a time, so all its kernels run in one sandbox, whose own program is
 ``inside/supervisor.py``. It starts them on request, each in a session of its own. What it says is not trusted: code
 may have taken its place. It is told nothing secret, and limits are kept from outside.
+
+Only in an ``awake`` block does anything inside run; else all of it is stopped. So nothing that code left running
+changes a file between the moment a person saw it and the moment it is applied, nor uses memory or disk unwatched.
 """
 
 import asyncio
@@ -19,7 +22,8 @@ import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,7 @@ from allod.interpreter.workspace.reach import Reach
 INSIDE = "/run/allod"  # sockets and start-up code, as seen inside
 CODE = Path(__file__).parent / "inside"
 STARTED_WITHIN = 60.0  # seconds
+STILL_AT_ONCE, STILL_WITHIN = 0.02, 5.0  # seconds for what runs inside to stop, waited for without and with others
 KEPT = 4000  # bytes of what programs say beside their kernel's messages
 
 
@@ -50,6 +55,11 @@ class Program:
     def ended(self) -> bool:
         """Whether it runs no more."""
         return self.status is not None or self.machine.ended
+
+    @property
+    def vanished(self) -> bool:
+        """Whether it ended while all stood still, which nobody inside could tell yet."""
+        return self.ended or (Path("/proc/self").exists() and state(self.pid) in "ZX")
 
     @property
     def exit_status(self) -> int:
@@ -72,7 +82,7 @@ class Program:
 
     def interrupt(self) -> None:
         """As a terminal's Ctrl-C would: the program and what it started in its process group."""
-        if not self.ended:
+        if not self.ended and self.pid in self.pids:  # its number may be another's by now
             with contextlib.suppress(OSError):
                 os.killpg(os.getpgid(self.pid), signal.SIGINT)
 
@@ -80,7 +90,7 @@ class Program:
         """Kills it and what it started, as far as that did not leave it."""
         if self.ended:
             return
-        for pid in reversed(descendants(self.pid)):
+        for pid in reversed(descendants(self.pid) if self.pid in self.pids else []):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         self.status = self.status if self.status is not None else -signal.SIGKILL
@@ -108,6 +118,7 @@ class Machine:
         self._tasks: list[asyncio.Task[None]] = []
         self._reach: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
         self._lock = asyncio.Lock()
+        self._awake = 0  # blocks that want what is inside to run
 
     @property
     def code(self) -> str:
@@ -148,6 +159,43 @@ class Machine:
         """A new file for the whole of what a run prints."""
         self._outputs += 1
         return self.workspace.output / f"{self._outputs:04}.txt"
+
+    # ── running and standing still ──────────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.asynccontextmanager
+    async def awake(self) -> AsyncGenerator[None]:
+        """What is inside runs for as long as the block does, and stands still after it."""
+        self._awake += 1
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._awake -= 1
+            await self._still()
+
+    def _signal(self, number: int) -> list[int]:
+        """Sends it to everything inside; to what."""
+        pids = sorted(self.pids) if not self.ended else []
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
+        return pids
+
+    async def _still(self) -> None:
+        """Stops everything inside. What starts programs faster than they can be stopped is killed."""
+        began, before = time.monotonic(), [0]
+        while not self._awake and (now := time.monotonic()) < began + STILL_WITHIN:
+            pids = self._signal(signal.SIGSTOP)
+            settled = pids == before
+            if settled and all(state(pid) in "TtZX" for pid in pids):
+                return
+            before = pids
+            if now < began + STILL_AT_ONCE:
+                time.sleep(0.0005)  # noqa: ASYNC251 - a moment in which nothing may come between
+            else:
+                await asyncio.sleep(0.01)
+                if not settled and time.monotonic() > began + 1:
+                    self.kill()
 
     # ── programs ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -292,6 +340,14 @@ class Machine:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+
+
+def state(pid: int) -> str:
+    """What a process does, by proc(5)'s letter: R, S, T for stopped, Z and X for ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "X"
 
 
 def outer(inner: object, pids: Sequence[int]) -> int | None:

@@ -6,6 +6,7 @@ and looks at the clock in between.
 
 import base64
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -32,6 +33,7 @@ AGAIN_EVERY = 0.4  # seconds between interrupts of code that does not heed the f
 STOPPED_WITHIN = 1.8  # seconds from an interrupt to the kill
 IDLE_AFTER_REPLY = 1.0  # seconds to wait for publications that a flood may have dropped
 IDLE_CPU = 0.02  # processor seconds a second below which code counts as waiting
+MOST_FILES = 1_000_000  # that a job may make: a disk has only so many, however small they are
 CHECK_DISK = 1 << 30  # bytes that the disk loses between two looks at what the job itself wrote
 LATE = 30  # milliseconds without a word, after which even a kernel that publishes in no order has said all
 LARGEST_PICTURE = 20 << 20  # characters, as base64
@@ -75,6 +77,7 @@ class Run:
         self._began = self._active = self._looked = time.monotonic()
         self._cpu = 0.0
         self._free = shutil.disk_usage(layers).free
+        self._names = os.statvfs(layers).f_ffree
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,7 +132,7 @@ class Run:
         get = {"iopub": client.get_iopub_msg, "shell": client.get_shell_msg, "stdin": client.get_stdin_msg}[channel]
         with contextlib.suppress(Exception):
             message = await get(timeout=0)
-            if isinstance(message.get("content"), dict):
+            if isinstance(message.get("content"), dict) and isinstance(message.get("parent_header"), dict):
                 return message
         return None
 
@@ -250,6 +253,8 @@ class Run:
             self._kill("ProcessLimit", f"it started more than {limits.processes} programs")
         elif self._full():
             self._kill("DiskLimit", f"the job wrote more than {limits.disk >> 20:,} MB")
+        elif self._crowded():
+            self._kill("DiskLimit", f"the job made more than {MOST_FILES:,} files")
         elif self._asking:
             pass
         elif limits.wall > 0 and now - self._began > limits.wall:
@@ -264,6 +269,14 @@ class Run:
             return False
         self._free = free
         return tree.disk_use(self.layers) > most
+
+    def _crowded(self) -> bool:
+        """Whether the job's layers hold more files than they may; only counted where the disk lost that many."""
+        free = os.statvfs(self.layers).f_ffree
+        if self._names - free < MOST_FILES:
+            return False
+        self._names = free
+        return sum(len(names) + 1 for _, _, names in os.walk(self.layers)) > MOST_FILES
 
     def _stop(self, name: str, message: str) -> None:
         """Interrupts because of a limit."""

@@ -50,6 +50,7 @@ WORDS = {
     "sampling.max_tokens": "of one answer",
     "sampling.seed": "another number, another answer where the temperature is not 0",
     "prompt.listing": "characters that tell of the folder",
+    "prompt.tokens": "of a first prompt: the folder is told in fewer words where there are more; 0: any",
     "prompt.output": "characters of a block's output that the model is shown",
     "prompt.system": "what the model is told first",
 }

@@ -43,6 +43,7 @@ class Prompt(Struct, frozen=True, forbid_unknown_fields=True):
     system: str
     examples: list[Example] = field(default_factory=list[Example])
     listing: Characters = 1600
+    tokens: Annotated[int, Meta(ge=0, le=1 << 20)] = 0  # of a first prompt, as far as a shorter listing does; 0: any
     output: Characters = 1200
 
 

@@ -5,8 +5,9 @@ calls that reach other processes, the machine, or parts of the kernel that progr
 Other architectures' calls and x86's x32 are refused whole, as their numbers differ.
 
 ``strict`` is for a sandbox without namespaces of its own: only Unix sockets, and these only to listen on, as Landlock
-does not see to which path one connects; no memory or queues shared by number; and what changes a file's mode, owner or
-times does nothing and says that it did, as Landlock lets it through for files that may not even be read.
+does not see to which path one connects; no memory or queues shared by number; no other process made slower; and what
+changes a file's mode, owner or times does nothing and says that it did, as Landlock lets it through for files that may
+not even be read.
 """
 
 import errno
@@ -44,6 +45,12 @@ PRETENDED: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 TRUNCATE = (76, 45)
 CLONE, CLONE3, IOCTL, PERSONALITY = (56, 220), (435, 435), (16, 29), (135, 92)
+# How a process is run, which the first argument names; threads cannot be told from processes. With 0, the caller.
+SCHEDULES: dict[str, tuple[int | None, int | None]] = {
+    "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+}  # fmt: skip
+PRIORITY, IO_PRIORITY = (141, 140), (251, 30)  # the second argument, where the first says that it is a process
 SOCKET, SOCKETPAIR, SENDTO, PRLIMIT = (41, 198), (53, 199), (44, 206), (302, 261)
 
 NAMESPACES = 0x7E020000  # every CLONE_NEW* that fits into clone's flags
@@ -105,6 +112,10 @@ def program(*, strict: bool = False, truncate: bool = True, machine: str = "") -
                  *one_of((DATAGRAM,), EPERM, PASS))  # fmt: skip
         rule(SENDTO, low(4), (EQUAL, 1, 0, 0), EPERM, high(4), *one_of((0,), PASS, EPERM))
         rule(PRLIMIT, low(0), *one_of((0,), PASS, EPERM))
+        for call in SCHEDULES.values():
+            rule(call, low(0), *one_of((0,), PASS, (RETURN, 0, 0, ERRNO)))  # programs take a refusal for a fault
+        for call, own in ((PRIORITY, 0), (IO_PRIORITY, 1)):
+            rule(call, low(0), (EQUAL, 1, 0, own), EPERM, low(1), *one_of((0,), PASS, EPERM))
         if not truncate:
             rule(TRUNCATE, EPERM)
     steps.append(PASS)

@@ -175,7 +175,7 @@ def unchanged(lower: int | None, upper: int, name: bytes, before: Node, after: N
 def refusal(path: bytes, after: Node) -> str:
     """Why a thing that code left behind is not taken over; empty where it is."""
     parts = path.lower().split(b"/")  # on some disks .GIT is .git
-    if b".git" in parts[:-1] and (b"hooks" in parts or parts[-1] in (b"config", b"config.worktree")):
+    if b".git" in parts[:-1] and (b"hooks" in parts or parts[-1] in (b"config", b"config.worktree", b"commondir")):
         return "git would run it"
     if parts[-1] == b".git":
         return "git would take its settings from where it points"

@@ -34,6 +34,7 @@ NAMES = {
     ".pre-commit-config.yaml": "git commit runs it",
     ".husky/*": "git runs it",
     ".githooks/*": "git runs it",
+    "HEAD": "git may run what the config beside it names",
     ".gitmodules": "git fetches what it names",
     ".gitattributes": "git may run filters that it names",
     "Makefile": "make runs it",
@@ -80,6 +81,8 @@ def why(d: Difference) -> str:
     parts = d.path.decode("utf-8", "replace").split("/")
     ends = ["/".join(parts[-n:]) for n in range(1, min(len(parts), 3) + 1)]
     for pattern, reason in NAMES.items():
+        if pattern == "HEAD" and ".git" in parts:
+            continue
         if any(end.count("/") == pattern.count("/") and fnmatchcase(end, pattern) for end in ends):
             return reason
     if d.after.kind == "file" and d.after.mode & 0o111 and not (d.before is not None and d.before.mode & 0o111):
