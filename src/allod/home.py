@@ -302,6 +302,10 @@ MIGRATIONS = (
         PRIMARY KEY (run, number)
     );
     """,
+    """
+    -- job: whose folder under jobs/ holds what was changed in the conversation and not applied; empty: none does
+    ALTER TABLE conversation ADD COLUMN job TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

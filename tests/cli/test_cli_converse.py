@@ -1,5 +1,6 @@
 """`allod do` as a conversation: going on, resuming, the commands within it. The model is scripted, the rest is real."""
 
+import contextlib
 import json
 import signal
 import time
@@ -45,6 +46,30 @@ def test_ctrl_c_ends_code_that_loops_and_the_conversation_goes_on(folder: Path, 
     shell.expect(pexpect.EOF)
     shell.wait()
     assert shell.exitstatus == 0
+
+
+def test_kernels_start_while_the_person_types(folder: Path, model: Script) -> None:
+    model("```python\nprint('ran')\n```", "It ran.")
+    shell = terminal()
+    shell.expect_exact(">>> ")
+
+    def kernels() -> list[Path]:
+        """Processes of sandboxes over the folder: their command lines name it."""
+        found: list[Path] = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                found += [path] if str(folder) in path.read_text(errors="replace") else []
+        return found
+
+    until = time.monotonic() + 20
+    while not kernels() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert kernels()
+    shell.send("/bye\r")
+    shell.expect(pexpect.EOF)
+    shell.wait()
+    assert shell.exitstatus == 0
+    assert not kernels()
 
 
 def test_resume_by_words(allod: Allod, folder: Path, model: Script) -> None:

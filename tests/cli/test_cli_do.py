@@ -9,10 +9,9 @@ import pexpect
 import pytest
 from command_line import Allod, Script, terminal
 
-from allod.engine.runner import Facts
 from allod.errors import SandboxFailed
 from allod.home import Home
-from allod.interpreter.sandbox import Sandbox
+from allod.interpreter.sandbox import Sandbox, landlock
 
 SAVE = "Here it is:\n```python\nopen('total.txt', 'w').write('42')\nprint('total', 40 + 2)\n```\n"
 TASK = "What is 40 plus 2? Write the total into total.txt"
@@ -181,6 +180,25 @@ def test_what_makes_no_sense_is_said_before_a_model_is_asked(
     assert server.requests == []
 
 
+@pytest.mark.parametrize("rung", ["landlock", "none"])
+@pytest.mark.parametrize("args", [["--net", "example.org"], ["--packages"], ["--add-folder", "../more"]])
+def test_what_a_lesser_sandbox_cannot_do_is_said_before_a_model_is_asked(
+    allod: Allod, folder: Path, model: Script, monkeypatch: pytest.MonkeyPatch, rung: str, args: list[str]
+) -> None:
+    if rung == "landlock" and not landlock.version():
+        pytest.skip("this kernel has no Landlock")
+    monkeypatch.setenv("ALLOD_SANDBOX", rung)
+    (folder.parent / "more").mkdir()
+    server = model(SAVE)
+    done = allod("do", "--yes", "--unconfined", "--model", "scripted", *args, TASK)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == [
+        f"Error: the sandbox that is used here, {rung}, cannot do {args[0]}",
+        "Leave that out, or have bubblewrap used: `allod doctor` says how.",
+    ]
+    assert server.requests == []
+
+
 def test_a_profile_of_ones_own_asks_nothing(allod: Allod, folder: Path, model: Script, home: Home) -> None:
     model(SAVE, "The total is 42.")
     (home.config / "profiles" / "mine.toml").write_text('ask = "nothing"\nmodel = "scripted"\n[sampling]\nseed = 77\n')
@@ -234,16 +252,22 @@ def test_where_nothing_confines_code_it_is_said_and_asked(
 
 def test_a_file_from_elsewhere_can_be_read(allod: Allod, folder: Path, model: Script, tmp_path: Path) -> None:
     (tmp_path / "order.txt").write_text("7 films\n")
-
-    server = model(
-        "```python\nimport glob\nprint(open(glob.glob('/tmp/allod-files-*/order.txt')[0]).read())\n```", "7."
-    )
+    server = model("```python\nprint(open('order.txt').read())\n```", "7.")
     done = allod("do", "--yes", "--model", "scripted", "--file", str(tmp_path / "order.txt"), "How many films?")
-    assert "  7 films" in done.stdout, done.stdout + done.stderr
-    asked = json.dumps(server.requests[0]["messages"][-1])
-    assert "Files given with this job: " in asked and "order.txt" in asked
-    assert "created" not in done.stdout
-    assert list(Path("/tmp").glob("allod-files-*/order.txt")) == []
+    assert done.returncode == 0 and "  7 films" in done.stdout, done.stdout + done.stderr
+    assert "Files given with this job: order.txt" in json.dumps(server.requests[0]["messages"][-1])
+    assert "created" not in done.stdout and "Applied" not in done.stdout
+    assert [path.name for path in folder.iterdir()] == ["keep.txt"]
+
+
+def test_a_file_from_elsewhere_stays_out_of_what_is_applied(
+    allod: Allod, folder: Path, model: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "order.txt").write_text("7 films\n")
+    model(SAVE, "The total is 42.")
+    done = allod("do", "--yes", "--model", "scripted", "--file", str(tmp_path / "order.txt"), TASK)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["keep.txt", "total.txt"]
 
 
 def test_a_picture_is_shown_to_a_model_that_sees(allod: Allod, folder: Path, model: Script) -> None:
@@ -257,17 +281,6 @@ def test_a_picture_is_shown_to_a_model_that_sees(allod: Allod, folder: Path, mod
     (folder / "fake.png").write_text("no picture")
     done = allod("do", "--yes", "--model", "scripted", "--file", "fake.png", "What is it?")
     assert done.returncode == 2 and "is not a PNG, JPEG or WebP picture" in done.stderr
-
-
-def test_that_a_model_sees_none_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from allod.cli.attach import Attached
-
-    (folder / "sign.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 20)
-    attached = Attached([folder / "sign.png"], folder)
-    assert attached.shown(Facts("m", 2048), "m") == []
-    assert capsys.readouterr().err.startswith("m cannot see: only its code can open the picture.")
-    assert attached.shown(Facts("m", 2048, vision=True), "m") == attached.pictures != []
-    assert attached.task("What?") == "What?\nFiles given with this job: sign.png"
 
 
 def test_careful_asks_for_each_file_and_offers_no_all(folder: Path, model: Script, home: Home) -> None:

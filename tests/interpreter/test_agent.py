@@ -188,7 +188,7 @@ async def test_a_block_that_fails_again_begins_a_fresh_attempt(home: Home, folde
         assert [c.path for c in the(Changes, seen).changes] == ["totals.csv"]  # nothing of the first attempt is left
         again = job.asked(2)[:-1]  # the last is the opening put into its mouth
         assert len(again) == len(job.asked(0))
-        assert "Mind: cv2 is not installed; use from PIL import Image." in again[-1].text
+        assert "Mind: cv2 is not installed, and nothing can be installed here: use PIL." in again[-1].text
         assert job.runner.requests[2].options.temperature == 0  # what it is told makes it go another way
         assert (the(Usage, seen).attempts, the(Ended, seen).status) == (2, "done")
 

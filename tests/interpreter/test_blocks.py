@@ -1,5 +1,7 @@
 """The block parser: every probe whole, in its chunks, and one character at a time; the same pieces each time."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,6 +137,95 @@ PROBES: dict[str, tuple[list[str], str, list[tuple[str, str]]]] = {
         "Done.",
         [("bash", "echo $((1<<n)); cat <<<word # <<END")],
     ),
+    "functions.execute with keyword arguments": (
+        ["Now:\nfunctions.exec", 'ute(language="python", code="print(\')\')\\nx = 1")', "\nDone."],
+        "Now:\n\nDone.",
+        [("python", "print(')')\nx = 1")],
+    ),
+    "keyword arguments over lines": (
+        ['functions.execute(\n  code = """a = "(1)"\nb = \'\'""",\n  language=\'python\',\n)'],
+        "",
+        [("python", "a = \"(1)\"\nb = ''")],
+    ),
+    "a one-line string of two lines": (
+        ['functions.execute(language="python", code="for i in x:\n    print(\'é\', i)\n")'],
+        "",
+        [("python", "for i in x:\n    print('é', i)\n")],
+    ),
+    "a raw string": (["functions.run_python(code=r'a\\nb')"], "", [("python", "a\\nb")]),
+    "keyword arguments in a fence": (
+        ['```python\nfunctions.execute(language="bash", code="ls -l")\n```'],
+        "",
+        [("bash", "ls -l")],
+    ),
+    "a function for the shell": (["functions.bash(command='ls') and {}"], " and {}", [("bash", "ls")]),
+    "an object on its own lines": (['functions.execute(\n{"code": "x"}\n)\nDone'], "\nDone", [("python", "x")]),
+    "a function of another name": (
+        ["functions.find(code='x') and functions.f(y), functions"],
+        "functions.find(code='x') and functions.f(y), functions",
+        [],
+    ),
+    "keyword arguments that are no call": (
+        ["functions.execute(code=read('x'), n=1)\nfunctions.execute(code='x' 'y' z)\n"],
+        "functions.execute(code=read('x'), n=1)\nfunctions.execute(code='x' 'y' z)\n",
+        [],
+    ),
+    "function tag": (
+        ["Now.\n<function", '_call> {"name": "execute", "arguments": {"code": "x"}}</function_call>.'],
+        "Now.\n.",
+        [("python", "x")],
+    ),
+    "function tag around something else": (
+        ["<function_call>get()</function_call> <function>"],
+        "<function_call>get()</function_call> <function>",
+        [],
+    ),
+    "Mistral, a list": (
+        ["I look. [TOOL_", 'CALLS][{"name": "execute", "arguments": {"language": "python", "code": "x[\\"]\\"]"}}]'],
+        "I look. ",
+        [("python", 'x["]"]')],
+    ),
+    "Mistral, two calls": (
+        ['[TOOL_CALLS] [{"name":"bash","arguments":{"command":"ls"}},{"name":"python","arguments":{"code":"x"}}]</s>'],
+        "</s>",
+        [("bash", "ls"), ("python", "x")],
+    ),
+    "Mistral, a name before the arguments": (
+        ['[TOOL_CALLS]execute[ARGS]{"language": "shell", "code": "ls ]"}[TOOL_CALLS]execute[ARGS]{"code": "x"}'],
+        "",
+        [("shell", "ls ]"), ("python", "x")],
+    ),
+    "Mistral, with an id": (['[TOOL_CALLS]python[CALL_ID]a1B[ARGS] {"code": "x"}'], "", [("python", "x")]),
+    "Mistral, another tool": (
+        ['[TOOL_CALLS][{"name": "get", "arguments": {}}, {"name": "run", "arguments": {"code": "x"}}] [TOOL_CALLS] -'],
+        '[TOOL_CALLS][{"name": "get", "arguments": {}}, {"name": "run", "arguments": {"code": "x"}}] [TOOL_CALLS] -',
+        [],
+    ),
+    "brackets in prose": (["see [1], [TOOL] and [x](y)"], "see [1], [TOOL] and [x](y)", []),
+    "fence in a template literal": (
+        ["```js\nconst md = `# Title\n```js\nx\n```\n${f({a: `}`})}\n`;\nsave(md)\n```\nDone."],
+        "Done.",
+        [("js", "const md = `# Title\n```js\nx\n```\n${f({a: `}`})}\n`;\nsave(md)")],
+    ),
+    "escaped fence in a template literal": (
+        ["```javascript\nconst md = `\\`\\`\\`\nx\n\\`\\`\\``\n```\nDone."],
+        "Done.",
+        [("javascript", "const md = `\\`\\`\\`\nx\n\\`\\`\\``")],
+    ),
+    "tilde fence in a template literal": (["~~~ts\nx = `\n~~~\n`\n~~~\n"], "", [("ts", "x = `\n~~~\n`")]),
+    "fence in a comment of JavaScript": (
+        ["```js\n/*\n```\n*/ x // `\ny = a / b; z = c / `d`\n```\nDone."],
+        "Done.",
+        [("js", "/*\n```\n*/ x // `\ny = a / b; z = c / `d`")],
+    ),
+    "no template literal": (
+        ["```js\nx = '`' + \"`\" // `\ny = s.replace(/[`/]/g, '') && /`/.test(s)\n/`/.exec(s)\n```\nUse `it`."],
+        "Use `it`.",
+        [("js", "x = '`' + \"`\" // `\ny = s.replace(/[`/]/g, '') && /`/.test(s)\n/`/.exec(s)")],
+    ),
+    "a template literal without an end": (["```js\nx = `no end\n```\nDone."], "Done.", [("js", "x = `no end")]),
+    "fence in a string, no language": (["```\n" + FENCE_IN_STRING + "\n```\nOk"], "Ok", [("", FENCE_IN_STRING)]),
+    "a string without an end, no language": (["```\necho '''\n```\nOk"], "Ok", [("", "echo '''")]),
     "tilde fence": (["~~~python\nprint(1)\n~~~"], "", [("python", "print(1)")]),
     "tildes in prose": (["about ~~5~~ or ~10\n~ 3\n~~x"], "about ~~5~~ or ~10\n~ 3\n~~x", []),
     "c++": (["```c++\nint x;\n```"], "", [("c++", "int x;")]),
@@ -183,6 +274,12 @@ def test_probe(name: str) -> None:
         ['<tool_call>{"name": "execute", "arguments": {"code": "rm()"}}'],
         ['{"name": "execute", "arguments": {"code": "rm('],
         ['functions.execute({"code": "rm()"'],
+        ['functions.execute(language="python", code="rm()'],
+        ['functions.execute(language="python", code="""rm()"'],
+        ['functions.execute(code="rm()"'],
+        ['<function_call>{"name": "execute", "arguments": {"code": "rm()"}}'],
+        ['[TOOL_CALLS][{"name": "execute", "arguments": {"code": "rm()"}}'],
+        ['[TOOL_CALLS]execute[ARGS]{"code": "rm()"'],
     ],
 )
 def test_unclosed_code_is_never_run(chunks: list[str]) -> None:
@@ -190,6 +287,13 @@ def test_unclosed_code_is_never_run(chunks: list[str]) -> None:
     assert blocks(found) == []
     assert isinstance(found[-1], Cut)
     assert not found[-1].block.closed
+
+
+@pytest.mark.parametrize("start", ["<function_call>{", "functions.execute(code=", "[TOOL_CALLS]exe", "[TOOL_CALLS][{"])
+def test_a_call_that_is_not_whole_is_open(start: str) -> None:
+    parser = BlockParser()
+    assert list(parser.feed("Now.\n" + start)) == [Text("Now.\n")]
+    assert parser.inside
 
 
 def test_unclosed_think_is_never_run() -> None:
@@ -244,6 +348,25 @@ BITS = st.sampled_from(
         "}",
         '{"name":"execute","arguments":{"code":"y"}}',
         "functions.execute(",
+        "functions.execute(code=",
+        "code='x'",
+        "language=",
+        ",",
+        "<function_call>",
+        "</function_call>",
+        "[TOOL_CALLS]",
+        "[CALL_ID]",
+        "[ARGS]",
+        "[",
+        "]",
+        "execute",
+        '{"code": "v"}',
+        "js",
+        "${",
+        "/*",
+        "*/",
+        "//",
+        "/",
         ")",
         "functions.",
         "<",
@@ -272,6 +395,30 @@ def test_any_chunking_gives_the_same(whole: str, data: st.DataObject) -> None:
     expected = parse([whole])
     assert parse(chunks) == expected
     assert parse(list(whole)) == expected
+
+
+def called(form: str, code: str) -> str:
+    arguments = json.dumps({"code": code})
+    return form.replace("LITERAL", repr(code)).replace("ARGUMENTS", arguments)
+
+
+CALLS = st.sampled_from(
+    [
+        "functions.execute(language='python', code=LITERAL)",
+        "functions.execute(ARGUMENTS)",
+        '<function_call>{"name": "execute", "arguments": ARGUMENTS}</function_call>',
+        '[TOOL_CALLS][{"name": "execute", "arguments": ARGUMENTS}]',
+        "[TOOL_CALLS]execute[ARGS]ARGUMENTS",
+    ]
+)
+
+
+@given(CALLS, st.text(st.characters(exclude_categories=["Cs"]), max_size=40), st.integers(1, 9))
+@settings(deadline=None)
+def test_code_in_a_call_is_byte_exact(form: str, code: str, step: int) -> None:
+    whole = f"Text.\n{called(form, code)}\nMore."
+    found = parse([whole[i : i + step] for i in range(0, len(whole), step)])
+    assert found == [Text("Text.\n"), Closed(Block("python", code)), Text("\nMore.")]
 
 
 CODE_LINES = st.lists(

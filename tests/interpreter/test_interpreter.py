@@ -1,5 +1,6 @@
 """The interpreter as a program uses it: a scripted model, a real kernel in a real sandbox, a real database."""
 
+import asyncio
 import contextlib
 import re
 import subprocess
@@ -13,14 +14,14 @@ from typing import Any
 import pytest
 
 from allod import AsyncInterpreter, Interpreter
-from allod.errors import AllodError, BadRequest, Conflict, ModelNotFound, NotFound
+from allod.errors import AllodError, BadRequest, Conflict, DiskFull, ModelNotFound, NotFound
 from allod.home import Home
 from allod.interpreter import profiles
 from allod.interpreter.attempt import Decision
 from allod.interpreter.conversations import Conversation
 from allod.interpreter.events import Answer, Applied, Changes, Code, Ended, Event, Notice, Output, Started
 from allod.interpreter.given import Given
-from allod.interpreter.workspace import fonts
+from allod.interpreter.workspace import Workspace, fonts
 from scripted import ScriptedEngine, ScriptedRunner
 
 pytestmark = pytest.mark.anyio
@@ -141,6 +142,40 @@ def test_auto_never_deletes_everything(home: Home, folder: Path) -> None:
         assert any(isinstance(event, Changes) for event in events)
         assert not any(isinstance(event, Applied) for event in events)
     assert (folder / "note.txt").exists()
+
+
+async def test_settle_says_what_becomes_of_changes(home: Home, folder: Path) -> None:
+    two = block("open('a.txt', 'w').write('x')\nopen('b.txt', 'w').write('y')\nprint('written')")
+    asked: list[tuple[list[str], str]] = []
+
+    async def settle(changes: Any, status: str, write: Any) -> Any:
+        asked.append(([change.path for change in changes], status))
+        return await write(["b.txt"]) if len(asked) == 1 else None
+
+    script = engine(two, "Done.", writes("c.txt"), "Done.")
+    async with AsyncInterpreter(folder, profile=plain(home), home=home, settle=settle, engine=script) as it:
+        events = [event async for event in it.do("Save a.txt and b.txt")]
+        assert [event.paths for event in events if isinstance(event, Applied)] == [("b.txt",)]
+        assert not any(isinstance(event, Applied) for event in [e async for e in it.do(SAVE.format("c.txt"))])
+        assert [change.path for change in await it.changes()] == ["a.txt", "c.txt"]
+        await it.undo()
+    assert asked == [(["a.txt", "b.txt"], "done"), (["a.txt", "c.txt"], "done")]
+    assert [path.name for path in folder.iterdir()] == ["note.txt"]
+
+
+def test_what_cannot_be_written_down_is_done_all_the_same(
+    home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFull("no space left", "Free some space.")
+
+    monkeypatch.setattr(Conversation, "record", full)
+    script = engine(writes("a.txt"), "Done.", writes("b.txt"), "Done.")
+    with Interpreter(folder, profile=plain(home), home=home, auto=True, engine=script) as interpreter:
+        events = [event for name in ("a.txt", "b.txt") for event in interpreter.do(SAVE.format(name))]
+    told = [event.text for event in events if isinstance(event, Notice) and "not kept" in event.text]
+    assert told == ["this conversation is not kept: no space left. Free some space."]
+    assert ended(events).status == "done" and (folder / "b.txt").exists()
 
 
 def test_undo_keeps_its_hands_off_what_others_applied(home: Home, folder: Path) -> None:
@@ -337,6 +372,28 @@ def test_going_on_with_a_conversation(home: Home, folder: Path) -> None:
     assert len(Conversation.get(home, id_).turns()) == 2
 
 
+def test_what_is_kept_is_taken_up_again(home: Home, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "order.txt").write_text("7")
+    options: dict[str, Any] = {"profile": plain(home), "home": home, "keep": True}
+    with Interpreter(folder, engine=engine(writes("a.txt"), "Done."), **options) as interpreter:
+        list(interpreter.do(SAVE.format("a.txt"), files=[tmp_path / "order.txt"]))
+        id_ = interpreter.conversation.id
+    with Interpreter(conversation=id_, engine=engine(), **options) as interpreter:
+        assert [change.path for change in interpreter.changes()] == ["a.txt"]  # and not order.txt
+        with pytest.raises(Conflict, match="in use by another process"):
+            Interpreter(conversation=id_, engine=engine(), **options).open()
+        interpreter.apply()
+    with Interpreter(conversation=id_, engine=engine(), **options) as interpreter:
+        assert interpreter.changes() == ()
+    assert sorted(path.name for path in folder.iterdir()) == ["a.txt", "note.txt"]
+
+
+@pytest.mark.parametrize("job", ["", "..", "../..", "20260101-000000000000-abcd", "x/../y"])
+def test_no_job_is_reopened_that_is_none(home: Home, job: str) -> None:
+    with pytest.raises(NotFound, match="is gone"):
+        Workspace.reopen(home, job)
+
+
 async def test_the_same_without_threads(home: Home, folder: Path) -> None:
     script = engine(writes("a.txt"), "Done.")
 
@@ -356,6 +413,62 @@ async def test_the_same_without_threads(home: Home, folder: Path) -> None:
     assert (folder / "a.txt").exists()
 
 
+async def until(happened: Any) -> None:
+    async with asyncio.timeout(20):
+        while not happened():
+            await asyncio.sleep(0.02)
+
+
+def processes(interpreter: AsyncInterpreter) -> list[str]:
+    """Those of kernels over the interpreter's workspace: the command lines name its layers."""
+    layers, found = str(interpreter.agent.workspace.layers), list[str]()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [path.parent.name] if layers in path.read_text(errors="replace") else []
+    return found
+
+
+async def test_kernels_are_let_go_after_a_while_and_come_back(home: Home, folder: Path) -> None:
+    code = block("number = 41\nopen('a.txt', 'w').write('a')\nprint(number)")
+    script = engine(code, "It is 41.", block("print(number + 1, open('a.txt').read())"), "It is 42.")
+    async with AsyncInterpreter(folder, profile=plain(home), home=home, rest=0.1, engine=script) as interpreter:
+        async for event in interpreter.do("Save a.txt and print number"):
+            if isinstance(event, Output):
+                assert processes(interpreter)
+        await until(lambda: not processes(interpreter))
+        assert [change.path for change in await interpreter.changes()] == ["a.txt"]
+        events = [event async for event in interpreter.do("What is number plus one?")]
+        assert "42 a" in "".join(event.text for event in events if isinstance(event, Output))
+        assert processes(interpreter)
+
+
+async def test_a_job_that_comes_while_kernels_are_let_go_waits_for_that(home: Home, folder: Path) -> None:
+    script = engine(block("number = 41\nprint(number)"), "It is 41.", block("print(number + 1)"), "It is 42.")
+    async with AsyncInterpreter(folder, profile=plain(home), home=home, rest=0, engine=script) as interpreter:
+        async for _ in interpreter.do("Set number to 41 and print it"):
+            pass
+        await asyncio.sleep(0)  # the timer of nought seconds is over
+        events = [event async for event in interpreter.do("What is number plus one?")]
+        assert "42" in "".join(event.text for event in events if isinstance(event, Output))
+
+
+async def test_kernels_are_warmed_and_rest_only_when_idle(home: Home, folder: Path) -> None:
+    script = engine(block("import time\ntime.sleep(0.6)\nprint('slept')"), "Done.")
+    async with AsyncInterpreter(folder, profile=plain(home), home=home, rest=0.2, engine=script) as interpreter:
+        assert not processes(interpreter)
+        await interpreter.warm()
+        assert processes(interpreter)
+        events = [event async for event in interpreter.do("Sleep, then print slept")]
+        assert "slept" in "".join(event.text for event in events if isinstance(event, Output))
+        async with interpreter.session() as session:
+            await asyncio.sleep(0.5)
+            assert processes(interpreter)
+            with pytest.raises(Conflict):
+                await interpreter.warm()
+            assert session.kernel.language == "python"
+        await until(lambda: not processes(interpreter))
+
+
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -373,6 +486,18 @@ def test_files_from_elsewhere_are_seen_and_are_no_change(home: Home, folder: Pat
         assert interpreter.apply().changes == ()
         list(interpreter.do("Add a mark to note-2.txt"))
         assert [change.path for change in interpreter.changes()] == ["note-2.txt"]
+
+
+def test_a_file_of_any_size_is_seen(home: Home, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allod.interpreter.given.LARGEST", 1000)
+    (tmp_path / "large.bin").write_bytes(bytes(5000))
+    (tmp_path / "large.png").write_bytes(PNG + bytes(5000))  # too large to be shown
+    script = engine(block("import os\nprint(os.stat('large.bin').st_size, os.stat('large.png').st_size)"), "Done.")
+    with Interpreter(folder, profile=plain(home), home=home, engine=script) as interpreter:
+        events = list(interpreter.do("How large are they?", files=[tmp_path / "large.bin", tmp_path / "large.png"]))
+        assert interpreter.changes() == ()
+    assert f"5000 {len(PNG) + 5000}" in "".join(event.text for event in events if isinstance(event, Output))
+    assert isinstance(script.runner.requests[0].messages[-1].content, str)
 
 
 @pytest.mark.parametrize("sees", [True, False])

@@ -260,6 +260,54 @@ async def test_code_that_does_not_heed_an_interrupt_is_killed_within_two_seconds
         assert again[1] == Result("2", {"text/plain": "2"})
 
 
+STUBBORN = "trap '' INT; echo begun; sleep 1000.{number} & wait; wait"  # ignores Ctrl-C, and so does its child
+
+
+def sleeping(kernel: Kernel, number: int) -> list[int]:
+    """Processes of the sandbox that sleep for as long as that number says."""
+    found: list[int] = []
+    for pid in kernel.machine.pids:
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            found += [pid] if words[:2] == ["sleep", f"1000.{number}"] else []
+    return found
+
+
+@pytest.mark.parametrize("how", ["subprocess.run({args}, check=True)", "subprocess.Popen({args}); time.sleep(60)"])
+async def test_programs_that_ignore_an_interrupt_end_with_the_block(home: Home, folder: Path, how: str) -> None:
+    async with started(home, folder) as kernel:
+        keeps = STUBBORN.format(number=7)
+        await printed(kernel, f"import subprocess, time\nx = 5\nearlier = subprocess.Popen(['sh', '-c', {keeps!r}])")
+        while not sleeping(kernel, 7):
+            await anyio.sleep(0.02)
+        code = how.format(args=["sh", "-c", STUBBORN.format(number=8)])
+
+        async def stop() -> None:
+            while not sleeping(kernel, 8):
+                await anyio.sleep(0.02)
+            await kernel.interrupt()
+
+        after(0, stop)
+        assert (await failure(kernel, code)).name == "KeyboardInterrupt"
+        assert not sleeping(kernel, 8)
+        assert sleeping(kernel, 7)  # another block's
+        assert await printed(kernel, "print(x, earlier.poll())") == "5 None\n"
+
+
+async def test_what_ends_by_itself_after_an_interrupt_may_do_so(home: Home, folder: Path) -> None:
+    async with started(home, folder) as kernel:
+        tidy = "trap 'sleep 0.1; echo tidied > tidied.txt; exit' INT; touch ready; while :; do sleep 0.01; done"
+
+        async def stop() -> None:
+            while not (kernel.workspace.upper / "ready").exists():
+                await anyio.sleep(0.02)
+            await kernel.interrupt()
+
+        after(0, stop)
+        await failure(kernel, f"import subprocess, time\nsubprocess.Popen(['sh', '-c', {tidy!r}])\ntime.sleep(60)")
+        assert await printed(kernel, "open('tidied.txt').read()") == "'tidied\\n'"
+
+
 async def test_cancelling_the_task_interrupts_the_code(home: Home, folder: Path) -> None:
     async with started(home, folder) as kernel:
         await printed(kernel, "x = 5")

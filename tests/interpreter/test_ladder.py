@@ -177,15 +177,19 @@ async def test_what_is_hidden_of_a_readable_folder_stays_hidden(tmp_path: Path) 
     }
 
 
-@needs_landlock
-@pytest.mark.parametrize("granted", [{"net": ["example.com"]}, {"packages": True}])
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("flag", ["--net", "--packages", "--add-folder"])
 async def test_grants_that_it_cannot_give_are_refused(
-    home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch, granted: dict[str, object]
+    home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rung: str, flag: str
 ) -> None:
-    monkeypatch.setenv("ALLOD_SANDBOX", "landlock")
-    with pytest.raises(BadRequest, match="landlock, cannot do --") as caught:
-        Workspace.create(home, folder, parse(**granted))  # type: ignore[arg-type]
-    assert "doctor" in caught.value.remedy
+    monkeypatch.setenv("ALLOD_SANDBOX", rung)
+    (tmp_path / "more").mkdir()
+    granted = {"--net": {"net": ["example.com"]}, "--packages": {"packages": True}}.get(flag)
+    with pytest.raises(BadRequest) as caught:
+        Workspace.create(home, folder, parse(**granted or {"folders": [tmp_path / "more"]}))  # type: ignore[arg-type]
+    assert caught.value.message == f"the sandbox that is used here, {rung}, cannot do {flag}"
+    assert caught.value.remedy == "Leave that out, or have bubblewrap used: `allod doctor` says how."
+    assert list((home.data / "jobs").glob("*-*")) == []
 
 
 async def test_a_job_of_another_kind_of_sandbox_is_not_gone_on_with(

@@ -157,6 +157,28 @@ async def test_any_jupyter_kernel_runs_beside_python(
     workspace.discard()
 
 
+@pytest.mark.parametrize(
+    ("hint", "said"),
+    [
+        (
+            "cv2 is not installed. Install it first: %pip install x",
+            "cv2 is not installed. Install it first: %pip install x",
+        ),
+        (
+            "cv2 is not installed: use PIL. (allod do --packages lets a job install x.)",
+            "cv2 is not installed: use PIL.",
+        ),
+        ("", ""),  # the package is there, that part of it is not
+    ],
+)
+def test_advice_for_a_missing_module_is_what_the_kernel_knows(hint: str, said: str) -> None:
+    from allod.interpreter.languages import advice
+
+    failure = Failure("ModuleNotFoundError", "No module named 'cv2'", hint=hint)
+    assert advice(failure) == said
+    assert not said or failure.text.count(said) == 1
+
+
 def test_advice_for_a_column_that_groups_do_not_have() -> None:
     from allod.interpreter.kernels.outputs import Failure
     from allod.interpreter.languages import advice

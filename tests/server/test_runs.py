@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from served import Scripted
 
 from allod.home import Home
 from allod.interpreter.workspace import fonts
+from allod.interpreter.workspace.undo import history
 from allod.server import conversations
 from allod.server.app import create_app
 
@@ -216,7 +218,7 @@ async def test_reading_goes_on_from_any_point(scripted: Scripted, folder: Path) 
         assert await client.events(run, 7) == kept[7:]
         assert await client.events(run, len(kept)) == kept[-1:]
         assert (await client.call("GET", f"/runs/{run}"))["status"] == "done"
-        await client.call("GET", f"/runs/{run}/changes", status=409)
+        assert len((await client.call("GET", f"/runs/{run}/changes"))["changes"]) == 1
         await client.call("POST", f"/runs/{run}/stop", status=409)
 
 
@@ -381,6 +383,108 @@ async def test_the_server_ends_its_runs(scripted: Scripted, folder: Path) -> Non
         assert told["status"] == "stopped"
         assert (await client.events(run))[-1][1]["status"] == "stopped"
         assert [turn["status"] for turn in (await client.call("GET", f"/conversations/{id_}"))["turns"]] == ["stopped"]
+
+
+async def test_changes_survive_a_restart(scripted: Scripted, folder: Path) -> None:
+    sent = [{"name": "order.txt", "data": base64.b64encode(b"7").decode()}]
+    async with serving(scripted) as client:
+        id_ = await client.conversation(folder)
+        run = await client.begin(id_, block("for n in 'ab':\n    open(n, 'w').write(n)\nprint(n)"), "Done.", files=sent)
+        await client.until(run, "done")
+        assert history(scripted.home) == []  # the server works in it
+    (pending,) = history(scripted.home)
+    assert (pending.state, pending.folder) == ("pending", str(folder))
+    async with serving(again(scripted)) as client:
+        found = (await client.call("GET", f"/runs/{run}/changes"))["changes"]
+        assert [change["path"] for change in found] == ["a", "b"]
+        await client.call("POST", f"/runs/{run}/apply", {"paths": ["a"]})
+        assert sorted(path.name for path in folder.iterdir()) == ["a", "note.txt"]
+    async with serving(again(scripted)) as client:
+        found = (await client.call("GET", f"/runs/{run}/changes"))["changes"]
+        assert [change["path"] for change in found] == ["b"]
+        await client.call("POST", f"/runs/{run}/undo")
+        assert [path.name for path in folder.iterdir()] == ["note.txt"]
+        await client.call("POST", f"/runs/{run}/discard")
+        assert (await client.call("GET", f"/runs/{run}/changes"))["changes"] == []
+    assert [record.state for record in history(scripted.home)] == ["undone"]
+    async with serving(again(scripted)) as client:
+        assert (await client.call("GET", f"/runs/{run}/changes"))["changes"] == []
+
+
+async def test_a_conversation_goes_on_after_a_restart_with_its_changes(scripted: Scripted, folder: Path) -> None:
+    async with serving(scripted) as client:
+        id_ = await client.conversation(folder)
+        first = await client.begin(id_, writes("a.txt", "1"), "Done.")
+        await client.until(first, "done")
+    async with serving(again(scripted)) as client:
+        adds = block("open('a.txt', 'a').write('2')\nprint(open('a.txt').read())")
+        second = await client.begin(id_, adds, "Done.", prompt="Add a 2 to a.txt")
+        assert (await client.until(second, "done", "gave_up"))["status"] == "done"
+        told = await client.call("GET", f"/runs/{first}/changes", status=409)
+        assert "no longer held" in told["error"]
+        assert await client.call("POST", f"/runs/{second}/apply")
+    assert (folder / "a.txt").read_text() == "12"
+    assert [record.state for record in history(scripted.home)] == ["applied"]
+
+
+async def test_changes_survive_a_kill(scripted: Scripted, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def killed(self: conversations.Conversations) -> None:
+        for room in self._rooms.values():
+            await room.interpreter.rest()
+            room.interpreter.agent.workspace.close()  # and nothing is written down
+
+    monkeypatch.setattr(conversations.Conversations, "close", killed)
+    async with serving(scripted) as client:
+        id_ = await client.conversation(folder)
+        run = await client.begin(id_, writes("a.txt"), "Done.")
+        await client.until(run, "done")
+    monkeypatch.undo()
+    async with serving(again(scripted)) as client:
+        await client.call("POST", f"/runs/{run}/apply")
+    assert (folder / "a.txt").read_text() == "x"
+
+
+async def test_changes_that_are_gone_are_said_to_be(scripted: Scripted, folder: Path) -> None:
+    async with serving(scripted) as client:
+        id_ = await client.conversation(folder)
+        run = await client.begin(id_, writes("a.txt"), "Done.")
+        await client.until(run, "done")
+    jobs = scripted.home.data / "jobs"
+    for path in jobs.glob("*-*"):
+        shutil.rmtree(path)
+    async with serving(again(scripted)) as client:
+        for method, verb in (("GET", "changes"), ("POST", "apply"), ("POST", "discard")):
+            told = await client.call(method, f"/runs/{run}/{verb}", status=409)
+            assert "the changes of this run are gone" in told["error"]
+        second = await client.begin(id_, writes("b.txt"), "Done.", prompt="Save a letter as b.txt")
+        await client.until(second, "done")
+        (change,) = (await client.call("GET", f"/runs/{second}/changes"))["changes"]
+        assert change["path"] == "b.txt"
+
+
+async def test_deleting_a_conversation_drops_what_was_kept(scripted: Scripted, folder: Path) -> None:
+    async with serving(scripted) as client:
+        id_ = await client.conversation(folder)
+        await client.until(await client.begin(id_, writes("a.txt"), "Done."), "done")
+    assert [record.state for record in history(scripted.home)] == ["pending"]
+    async with serving(again(scripted)) as client:
+        await client.call("DELETE", f"/conversations/{id_}")
+    assert history(scripted.home) == []
+
+
+async def test_one_that_gives_room_keeps_its_changes(
+    scripted: Scripted, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "OPEN", 1)
+    async with serving(scripted) as client:
+        runs: list[str] = []
+        for name in ("a.txt", "b.txt"):
+            id_ = await client.conversation(folder)
+            runs.append(await client.begin(id_, writes(name), "Done.", prompt=f"Save a letter as {name}"))
+            await client.until(runs[-1], "done")
+        for run, name in zip(runs, ("a.txt", "b.txt"), strict=True):
+            (change,) = (await client.call("GET", f"/runs/{run}/changes"))["changes"]
+            assert change["path"] == name
 
 
 async def test_a_killed_server_leaves_an_interrupted_run(scripted: Scripted, folder: Path) -> None:

@@ -1,16 +1,18 @@
-"""The desk where one person works with one agent on one folder: jobs, questions, changes, the conversation.
+"""The desk where one person works with one interpreter on one folder: jobs, questions, changes, the conversation.
 
     code = await desk.one("Total the invoices")      # an exit code
     await desk.converse()                            # jobs until the person leaves
 
 Asks before each block of code and before changes are applied, as the profile says. Ctrl-C ends what is going on, and
-the conversation goes on where there is one; a second Ctrl-C leaves. Everything is kept as it happens.
+the conversation goes on where there is one; a second Ctrl-C leaves. What a job is and what is kept of it, the
+interpreter knows; the desk asks, shows, and says what comes of it.
 """
 
 import asyncio
-import os
-from collections.abc import Sequence
-from contextlib import aclosing
+import contextlib
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,132 +20,127 @@ from allod.cli.asking import Interrupts, asked
 from allod.cli.editor import edited
 from allod.cli.output import note
 from allod.cli.transcript import JsonLines, Transcript
-from allod.errors import AllodError, Conflict, Disk
+from allod.errors import AllodError, Conflict
 
 if TYPE_CHECKING:
-    from allod.cli.attach import Attached
     from allod.cli.job import Wanted
+    from allod.engine.options import LoadOptions
     from allod.engine.runner import Runner
     from allod.home import Home
-    from allod.interpreter.agent import Agent
+    from allod.interpreter.asking import Write
     from allod.interpreter.attempt import Decision
     from allod.interpreter.conversations import Conversation
-    from allod.interpreter.events import Code, Ended, Event
+    from allod.interpreter.events import Code, Ended, Status
+    from allod.interpreter.given import Given
     from allod.interpreter.profiles import Profile
     from allod.interpreter.workspace import Applied, Change
-    from allod.interpreter.workspace.grants import Grants
 
 EXIT = {"done": 0, "question": 3, "gave_up": 4, "declined": 1, "stopped": 130}
 
 
+class Held:
+    """The model that the desk has for as long as it is open, as an engine that lends it for each job."""
+
+    def __init__(self) -> None:
+        self.runner: Runner | None = None
+
+    @asynccontextmanager
+    async def lease(
+        self, model: str, options: "LoadOptions | None" = None, keep_alive: float | None = None
+    ) -> "AsyncGenerator[Runner]":
+        """The model, which is there already."""
+        assert self.runner is not None
+        yield self.runner
+
+
 class Desk:
-    """``runs`` and ``applies``: whether the person is asked before a block is run, before changes are applied."""
+    """The person's side of an interpreter. ``runs`` and ``applies``: whether the person is asked before a block is
+    run, before changes are applied."""
 
     def __init__(
         self,
         home: "Home",
         folder: Path,
+        name: str,
         profile: "Profile",
-        grants: "Grants",
-        runner: "Runner",
-        conversation: "Conversation",
+        before: "Conversation | None",
         wanted: "Wanted",
         *,
         confined: bool = True,
     ) -> None:
-        self.home = home
-        self.folder = folder
-        self.profile = profile
-        self.grants = grants
-        self.runner = runner
-        self.conversation = conversation
+        from allod.interpreter.interpreter import AsyncInterpreter
+
         self.wanted = wanted
         self.view = JsonLines() if wanted.as_json else Transcript(self.figure)
         self.runs = profile.ask == "each"
         self.applies = profile.ask != "nothing"
         self.each = profile.strict or not confined  # no "yes to all"
-        self.kept = True  # whether what happens can be written down
-        self.agent: Agent = self._agent()
         self._stopping: asyncio.Future[None] | None = None
-
-    def _agent(self) -> "Agent":
-        from allod.interpreter.agent import Agent
-        from allod.interpreter.workspace import Workspace
-
-        return Agent(
-            self.runner,
-            Workspace.create(self.home, self.folder, self.grants),
-            self.profile,
-            approve=self.approve if self.wanted.can_ask else None,
-            ask=self.input if self.wanted.can_ask and self.applies else None,
-            history=self.conversation.messages,
-            codes=self.conversation.blocks,
+        self._held = Held()
+        self.interpreter = AsyncInterpreter(
+            folder,
+            wanted.model or None,
+            profile,
+            conversation=before.id if before else "",
+            read=wanted.read,
+            folders=wanted.folders,
+            net=wanted.net,
+            packages=wanted.packages,
+            approve=self._approve,
+            ask=self.input if wanted.can_ask and self.applies else None,
+            settle=self.settle,
+            profile_name=name,
+            unconfined=wanted.unconfined,
+            rest=math.inf,  # the variables are those of somebody who sits here
+            home=home,
+            engine=self._held,
         )
+
+    @property
+    def conversation(self) -> "Conversation":
+        """What was said so far."""
+        return self.interpreter.conversation
+
+    @property
+    def runner(self) -> "Runner":
+        """The model."""
+        assert self._held.runner is not None
+        return self._held.runner
+
+    @property
+    def _approve(self) -> "Callable[[Code], Awaitable[Decision]] | None":
+        # Where blocks are not shown to anybody beforehand, attempts may have to agree.
+        return self.approve if self.wanted.can_ask and self.runs else None
+
+    async def open(self, runner: "Runner") -> None:
+        """Makes the workspace, with the model that does the jobs."""
+        self._held.runner = runner
+        await self.interpreter.open()
 
     async def close(self) -> None:
         """Ends the session; what was not applied is dropped."""
-        await self.agent.close()
-        self.agent.workspace.discard()
-        if self.conversation.head is None and not self.conversation.tree():
-            self.conversation.delete()  # nobody said anything
-
-    async def renew(self, conversation: "Conversation | None" = None) -> None:
-        """Goes on with the conversation as it is now, or with another one, in a new session."""
-        await self.agent.close()
-        self.agent.workspace.discard()
-        self.conversation = conversation or self.conversation
-        self.agent = self._agent()
+        await self.interpreter.close()
 
     def greet(self) -> None:
         """Says which conversation is gone on with."""
         turns = self.conversation.turns()
         many = f"{len(turns)} job{'s'[: len(turns) != 1]}"
-        note(f"Going on with: {self.conversation.title} ({many}, {self.folder})")
+        note(f"Going on with: {self.conversation.title} ({many}, {self.interpreter.folder})")
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def one(self, task: str, attached: "Attached | None" = None) -> int:
+    async def one(self, task: str, files: "Sequence[Given]" = ()) -> int:
         """One job to its end; returns the exit code."""
         from allod.interpreter import events as e
 
-        changes: tuple[Change, ...] = ()
         ended = e.Ended("stopped")
-        text = attached.task(task) if attached else task
-        pictures = attached.shown(self.runner.facts, self.conversation.model) if attached else ()
-        # Where blocks are not shown to anybody beforehand, attempts may have to agree.
-        self.agent.means.approve = self.approve if self.wanted.can_ask and self.runs else None
-        try:
-            with Interrupts(self.interrupt):
-                job = self.agent.run(text, conversation=self.conversation.id, pictures=pictures)
-                async with aclosing(job) as events:
-                    async for event in events:
-                        if isinstance(event, e.Ended):
-                            ended = event
-                            break
-                        self.keep(event)
-                        self.view.show(event)
-                        changes = event.changes if isinstance(event, e.Changes) else changes
-            if changes and (applied := await self.apply(changes, ended.status)):
-                self.keep(applied)
-                self.view.show(applied)
-            self.keep(ended)
-            self.view.show(ended)
-            if self.kept:
-                self.conversation.add(self.agent.history, self.agent.codes, [])
-        finally:
-            if self.kept:
-                self.conversation.leave()
+        self.interpreter.approve = self._approve
+        with Interrupts(self.interrupt):
+            async with aclosing(self.interpreter.do(task, files=files)) as events:
+                async for event in events:
+                    self.view.show(event)
+                    ended = event if isinstance(event, e.Ended) else ended
         return self.verdict(ended)
-
-    def keep(self, event: "Event") -> None:
-        """Writes an event down. Where that fails the job goes on all the same, which is said once."""
-        if not self.kept:
-            return
-        try:
-            self.conversation.record(event)
-        except Disk as error:
-            self.kept = False
-            note(f"This conversation is not kept: {error.message}. {error.remedy}")
 
     def verdict(self, last: "Ended") -> int:
         """The exit code; on the terminal, why the job was not done."""
@@ -154,10 +151,8 @@ class Desk:
 
     # ── changes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def apply(self, changes: "Sequence[Change]", status: str) -> "Event | None":
-        """Writes the changes into the folder as the person wants; the event of it."""
-        from allod.interpreter import events as e
-
+    async def settle(self, changes: "Sequence[Change]", status: "Status", write: "Write") -> "Applied | None":
+        """Writes the changes into the folder as the person wants."""
         if why := self.not_applied(changes, status):
             note(f"Nothing was applied{why}.")
             return None
@@ -165,26 +160,23 @@ class Desk:
         if paths is not None and not paths:
             note("Nothing was applied.")
             return None
-        done = await self.written(paths)
-        if done is None:
-            return None
-        for change in done.refused:
+        done = await self.written(write, paths)
+        for change in done.refused if done else ():
             note(f"Left out: {change.place}: {change.note}")
-        return e.Applied(done.folder, tuple(change.place for change in done.changes)) if done.changes else None
+        return done
 
-    async def written(self, paths: list[str] | None) -> "Applied | None":
+    async def written(self, write: "Write", paths: list[str] | None) -> "Applied | None":
         """Writes the changes. Where files changed meanwhile the person says which shall stay; None: theirs."""
-        apply = self.agent.workspace.apply
         try:
             try:
-                return await asyncio.to_thread(apply, paths)
+                return await write(paths)
             except Conflict as error:
                 if not self.applies:
                     raise
                 note(f"{error.message[0].upper()}{error.message[1:]}")
                 question = "Write over them? `allod undo` brings them back. [y]es [n]o "
                 if await asked(question, "yn") == "y":
-                    return await asyncio.to_thread(apply, paths, overwrite=True)
+                    return await write(paths, overwrite=True)
                 note("Nothing was applied.")
         except AllodError as error:
             if self.wanted.task:
@@ -192,15 +184,17 @@ class Desk:
             note(f"Error: {error.message}\n{error.remedy}")
         return None
 
-    def not_applied(self, changes: "Sequence[Change]", status: str) -> str:
+    def not_applied(self, changes: "Sequence[Change]", status: "Status") -> str:
         """Why changes are not applied, without asking anybody; empty where they may be."""
+        from allod.interpreter.workspace.changes import empties
+
         if self.wanted.no_apply:
             return ", as you said"
         if self.applies:
             return ""
         if status != "done":
             return ", as the job was not done"
-        if empties(self.folder, changes):
+        if empties(self.interpreter.folder, changes):
             return ", as it would delete every file there is. Without --yes you are asked"
         return ""
 
@@ -214,7 +208,7 @@ class Desk:
             diffs = " [d]iffs" if any(change.diff for change in good) else ""
             what = "them" if len(good) > 1 else "it"
             while True:
-                question = f"Apply {what} to {self.folder}? [y]es [n]o{more}{diffs} "
+                question = f"Apply {what} to {self.interpreter.folder}? [y]es [n]o{more}{diffs} "
                 answer = await asked(question, f"yn{'p' if more else ''}{'d' if diffs else ''}")
                 if answer != "d":
                     break
@@ -225,17 +219,18 @@ class Desk:
 
     # ── the conversation ────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def converse(self, attached: "Attached | None" = None) -> int:
+    async def converse(self, files: "Sequence[Given]" = ()) -> int:
         """Jobs one after the other, until /bye, Ctrl-D or Ctrl-C twice. Files go along with the first one."""
         from allod.cli.percent import Commands
         from allod.cli.reader import Interrupted, Reader
 
         commands = Commands(self)
-        reader = Reader(self.home.data / "do_history", commands.phrases())
+        reader = Reader(self.interpreter.home.data / "do_history", commands.phrases())
         leaving = False
         while True:
             try:
-                text = await reader.read()
+                async with self.warming():
+                    text = await reader.read()
             except EOFError:
                 return 0
             except Interrupted:
@@ -250,18 +245,35 @@ class Desk:
                     if await commands.do(text) is False:
                         return 0
                 elif text:
-                    await self.one(text, attached)
-                    attached = None
+                    await self.one(text, files)
+                    files = ()
             except AllodError as error:
                 if isinstance(self.view, Transcript):
                     self.view.fresh_line()
                 note(f"Error: {error.message}\n{error.remedy}".rstrip())
 
+    @asynccontextmanager
+    async def warming(self) -> "AsyncGenerator[None]":
+        """While the person types, the kernels start. What is wrong with them is said when they are needed."""
+
+        async def warm() -> None:
+            with contextlib.suppress(AllodError):
+                await self.interpreter.warm()
+
+        started = asyncio.create_task(warm())
+        try:
+            yield
+        except BaseException:
+            started.cancel()
+            raise
+        finally:
+            await asyncio.wait({started})
+
     # ── the person ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def interrupt(self) -> None:
         """Ctrl-C: the first one ends what is going on."""
-        self._stopping = asyncio.ensure_future(self.agent.stop())
+        self._stopping = asyncio.ensure_future(self.interpreter.stop())
 
     async def approve(self, code: "Code") -> "Decision":
         """Before a block is run: yes, no, edit it, or yes to all from here on."""
@@ -284,7 +296,7 @@ class Desk:
         try:
             return await PromptSession[str]().prompt_async(prompt, is_password=password, handle_sigint=False)
         except (EOFError, KeyboardInterrupt):
-            await self.agent.stop()
+            await self.interpreter.stop()
             return ""
 
     def figure(self, png: bytes) -> Path:
@@ -294,17 +306,3 @@ class Desk:
         path = folder / f"figure-{len(list(folder.iterdir())) + 1}.png"
         path.write_bytes(png)
         return path
-
-
-def empties(folder: Path, changes: "Sequence[Change]") -> bool:
-    """Whether the changes delete every file in the folder: hardly what anybody said yes to beforehand.
-
-    Where as many files are new as are gone, empty ones apart, they were moved or renamed.
-    """
-    own = [change for change in changes if not change.folder]
-    gone = {change.path: change.before for change in own if change.kind == "deleted"}
-    new = [change.path for change in own if change.kind == "created" and not change.path.endswith("/")]
-    if new and len(new) >= sum(bool(size) for size in gone.values()):
-        return False
-    files = (Path(top, name).relative_to(folder) for top, _, names in os.walk(folder) for name in names)
-    return all(str(file) in gone for file in files)

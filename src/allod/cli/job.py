@@ -13,14 +13,13 @@ import msgspec
 from msgspec import Struct
 
 from allod.cli.output import note
-from allod.errors import AllodError, BadRequest
+from allod.errors import BadRequest
 
 if TYPE_CHECKING:
-    from allod.cli.attach import Attached
     from allod.home import Home
     from allod.interpreter.conversations import Conversation
+    from allod.interpreter.given import Given
     from allod.interpreter.profiles import Profile
-    from allod.interpreter.workspace.grants import Grants
 
 LARGE = 6.5e9  # parameters from which the profile `large` serves a model better than `default`
 
@@ -55,12 +54,10 @@ async def work(home: "Home", wanted: Wanted) -> int:
     Raises:
         AllodError: the folder, the profile, a grant, a file or the model cannot be used.
     """
-    from allod.cli.attach import Attached
     from allod.cli.chat import Chat, Settings
     from allod.cli.desk import Desk
     from allod.cli.fetch import leased
     from allod.engine import connect
-    from allod.interpreter.conversations import Conversation
     from allod.interpreter.workspace import checked
 
     before = await earlier(home, wanted)
@@ -69,22 +66,28 @@ async def work(home: "Home", wanted: Wanted) -> int:
     name, profile = chosen_profile(home, wanted, before)
     confined = check_sandbox(wanted)
     profile = as_asked(profile, wanted, confined)
-    model = wanted.model or (before.model if before else profile.model)
-    attached = Attached(wanted.files, folder)
-    try:
-        grants = granted(home, folder, profile, wanted, attached)
-        settings = Settings(params={"num_ctx": profile.bounds.context}, keep_alive=wanted.keep_alive)
-        async with connect(home) as engine, leased(home, Chat(engine, model, settings)) as runner:
-            conversation = before or Conversation.begin(home, folder, model, profile=name)
-            desk = Desk(home, folder, profile, grants, runner, conversation, wanted, confined=confined)
-            try:
-                if before:
-                    desk.greet()
-                return await (desk.one(wanted.task, attached) if wanted.task else desk.converse(attached))
-            finally:
-                await desk.close()
-    finally:
-        attached.close()
+    files = [given(file, folder) for file in wanted.files]
+    desk = Desk(home, folder, name, profile, before, wanted, confined=confined)
+    settings = Settings(params={"num_ctx": profile.bounds.context}, keep_alive=wanted.keep_alive)
+    async with connect(home) as engine, leased(home, Chat(engine, desk.interpreter.model, settings)) as runner:
+        await desk.open(runner)
+        try:
+            if before:
+                desk.greet()
+            return await (desk.one(wanted.task, files) if wanted.task else desk.converse(files))
+        finally:
+            await desk.close()
+
+
+def given(file: Path, folder: Path) -> "Given":
+    """A file that goes along. Raises BadRequest where it cannot be read, or is no picture though its name says so."""
+    from allod.cli.pictures import is_picture, read_picture
+    from allod.interpreter.given import Given
+
+    found = Given.at(file, folder)
+    if is_picture(file):
+        read_picture(file.expanduser())
+    return found
 
 
 async def earlier(home: "Home", wanted: Wanted) -> "Conversation | None":
@@ -179,28 +182,3 @@ def check_sandbox(wanted: Wanted) -> bool:
         "can. Read each block before you say yes. `allod doctor` says what is missing."
     )
     return False
-
-
-def granted(home: "Home", folder: Path, profile: "Profile", wanted: Wanted, attached: "Attached") -> "Grants":
-    """What the profile and the flags let the job reach.
-
-    Raises:
-        AllodError: one of the grants makes no sense.
-    """
-    from allod.interpreter.workspace import grants
-
-    own = profile.grants
-    try:
-        said = grants.parse(read=own.read, folders=own.folders, net=own.net, packages=own.packages)
-    except AllodError as error:
-        error.message = f"the profile grants what it cannot: {error.message}"
-        raise
-    copies = [attached.copies] if attached.copies else []
-    whole = grants.parse(
-        read=[*said.read, *wanted.read, *copies],
-        folders=[*said.folders, *wanted.folders],
-        net=[*said.net, *wanted.net],
-        packages=said.packages or wanted.packages,
-    )
-    whole.check(folder, home)
-    return whole

@@ -83,7 +83,8 @@ class Commands:
         from allod.interpreter.conversations import Conversation
 
         old = self.desk.conversation
-        await self.desk.renew(Conversation.begin(self.desk.home, self.desk.folder, old.model, profile=old.profile))
+        work = self.desk.interpreter
+        await work.renew(Conversation.begin(work.home, work.folder, old.model, profile=old.profile))
         if old.head is None and not old.tree():
             old.delete()
         else:
@@ -95,7 +96,7 @@ class Commands:
         if turn is None:
             note("Nothing was said yet.")
             return
-        await self.desk.renew()
+        await self.desk.interpreter.renew()
         note(f"Forgotten: {shortened(turn.task)}")
         note("Files that it wrote are as they are; /undo takes back what was applied last.")
 
@@ -111,10 +112,10 @@ class Commands:
 
         path = self.place(rest, "messages.json")
         messages = loaded(path)
-        desk, old = self.desk, self.desk.conversation
-        new = Conversation.begin(desk.home, desk.folder, old.model, profile=old.profile)
-        new.add(messages, [], [Started(f"(from {path.name})", old.model, str(desk.folder), new.id), Ended("done")])
-        await desk.renew(new)
+        work, old = self.desk.interpreter, self.desk.conversation
+        new = Conversation.begin(work.home, work.folder, old.model, profile=old.profile)
+        new.add(messages, [], [Started(f"(from {path.name})", old.model, str(work.folder), new.id), Ended("done")])
+        await work.renew(new)
         if old.head is None and not old.tree():
             old.delete()
         note(f"{len(messages)} messages from {path}; variables are not in it.")
@@ -126,9 +127,12 @@ class Commands:
         from allod.chat import Message
 
         runner = self.desk.runner
-        messages = [Message("user", rest)] if rest else self.desk.agent.history
+        messages = [Message("user", rest)] if rest else self.desk.interpreter.agent.history
         count = await runner.count_tokens(messages) if messages else 0
-        room = min(self.desk.profile.bounds.context, runner.facts.context or self.desk.profile.bounds.context)
+        room = min(
+            self.desk.interpreter.profile.bounds.context,
+            runner.facts.context or self.desk.interpreter.profile.bounds.context,
+        )
         print(f"{count} tokens; the context holds {room}")
 
     async def info(self, _: str) -> None:
@@ -136,17 +140,17 @@ class Commands:
         from allod import __version__
         from allod.interpreter.sandbox import Sandbox
 
-        desk = self.desk
+        desk, grants = self.desk, self.desk.interpreter.grants
         sandbox = Sandbox.find()
         rows = {
             "allod": f"{__version__}, Python {platform.python_version()}, {platform.platform()}",
             "model": f"{desk.conversation.model}, context {desk.runner.facts.context}",
             "profile": f"{desk.conversation.profile or 'default'}, asks {asks(desk)}",
-            "folder": str(desk.folder),
-            "may read": ", ".join(map(str, desk.grants.read)),
-            "may change": ", ".join(map(str, desk.grants.folders)),
-            "may reach": ", ".join(desk.grants.net),
-            "packages": "may be installed" if desk.grants.packages else "",
+            "folder": str(desk.interpreter.folder),
+            "may read": ", ".join(map(str, grants.read)),
+            "may change": ", ".join(map(str, grants.folders)),
+            "may reach": ", ".join(grants.net),
+            "packages": "may be installed" if grants.packages else "",
             "sandbox": sandbox.name if sandbox.confines else "NONE",
             "conversation": desk.conversation.id,
         }
@@ -180,14 +184,14 @@ class Commands:
         from allod.cli.conversations import exported
 
         title = re.sub(r"[^\w-]+", "-", self.desk.conversation.title).strip("-")[:40] or "conversation"
-        path = self.place(rest, free(self.desk.folder, title, kind))
+        path = self.place(rest, free(self.desk.interpreter.folder, title, kind))
         write(path, exported(self.desk.conversation, "md" if kind == "md" else "ipynb", path))
 
     async def take_back(self, _: str) -> None:
         """/undo: files."""
         from allod.cli.undo import undo
 
-        undo(self.desk.folder)
+        undo(self.desk.interpreter.folder)
 
     async def shell(self, command: str) -> None:
         """%%: a command of the person's, in the sandbox, where it sees what the job's code sees."""
@@ -196,22 +200,21 @@ class Commands:
 
         if not command:
             raise BadRequest("there is no command after %%", "Type it behind, such as: %% ls -l")
-        session = await self.desk.agent.session()
-        printed = Printed()
+        work, printed = self.desk.interpreter, Printed()
         with Interrupts(self.desk.interrupt):
-            async with aclosing(session.run(command, "bash", stdin=False)) as outputs:
+            async with work.session() as session, aclosing(session.run(command, "bash", stdin=False)) as outputs:
                 async for output in outputs:
                     if (event := printed.take(output)) is not None:
                         self.desk.view.show(event)
         if isinstance(self.desk.view, Transcript):
             self.desk.view.end_output()
-        if changes := self.desk.agent.workspace.changes():
+        if changes := await work.changes():
             note(f"· {len(changes)} file{'s'[: len(changes) != 1]} changed so far; the next job's changes hold them")
 
     def place(self, rest: str, default: str) -> Path:
         """The file that somebody named; else the default one in the job's folder."""
         path = Path(rest).expanduser() if rest else Path(default)
-        return path if path.is_absolute() else self.desk.folder / path
+        return path if path.is_absolute() else self.desk.interpreter.folder / path
 
 
 TABLE = (

@@ -18,6 +18,11 @@ PATHS = re.compile(
 SIGNATURES = ((b"\x89PNG\r\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"RIFF", "image/webp"))
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file's name says that it is one."""
+    return re.search(rf"{SUFFIXES}$", path.name, re.I) is not None
+
+
 def pictures_in(text: str) -> list[Path]:
     """The files that ``text`` names, each once, in order."""
     if "." not in text:

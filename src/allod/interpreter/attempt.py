@@ -256,7 +256,7 @@ class Attempt:
         failure, error, ask = printed.failure, "", prompt.go_on(self.task)
         if failure is not None:
             hint = advice(failure)
-            error = f"{failure.text}\n{hint}".strip()
+            error = failure.text if hint in failure.text else f"{failure.text}\n{hint}"
             self._problems = [f"{failure.name}: {failure.message}".strip(": ")[:200]]
             self.outcome.lesson = hint or (failure.message if failure.name == "NotMeant" else "")
             ask = prompt.mend(self.task)

@@ -52,6 +52,8 @@ class Interpreter:
         unconfined: bool = False,
         seed: int | None = None,
         keep_alive: float | None = None,
+        keep: bool = False,
+        rest: float | None = None,
         home: Home | None = None,
         engine: Leaser | None = None,
     ) -> None:
@@ -70,6 +72,8 @@ class Interpreter:
             unconfined=unconfined,
             seed=seed,
             keep_alive=keep_alive,
+            keep=keep,
+            rest=rest,
             home=home,
             engine=engine,
         )

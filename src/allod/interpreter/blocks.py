@@ -7,8 +7,9 @@
 
 The pieces are the same whatever the size of the chunks (neighbouring Text and Written pieces apart, which join), and
 code comes out byte for byte. Known forms of code: ``` and ~~~ fences of any length, a ``` or json fence that holds a
-call, ``<tool_call>{…}</tool_call>``, ``{"name": "execute", "arguments": {…}}`` and ``functions.execute({…})`` standing
-alone. Code inside ``<think>`` is thought, not code. What is done with a language, or with none, is up to the caller.
+call, ``<tool_call>{…}</tool_call>`` and ``<function_call>``, Mistral's ``[TOOL_CALLS]``; and, standing alone,
+``{"name": "execute", "arguments": {…}}``, ``functions.execute({…})``, ``functions.execute(code="…")``. Code inside
+``<think>`` is thought, not code. What is done with a language, or with none, is up to the caller.
 """
 
 import re
@@ -16,15 +17,22 @@ from collections.abc import Generator, Iterator
 
 from msgspec import Struct
 
-from allod.interpreter.calls import JSON_LIKE, Block, call, object_length, unwrapped
-from allod.interpreter.quotes import Heredocs, PythonQuotes
+from allod.interpreter.calls import (
+    CODE_KEYS,
+    Block,
+    arguments_length,
+    call,
+    calls,
+    named_call,
+    object_length,
+    unwrapped,
+)
+from allod.interpreter.fences import PYTHON, Fence
 
 INFO_LIMIT = 60  # longest info string after a fence; what is longer is prose
 THINK_TAGS = {"<think>": "</think>", "<thinking>": "</thinking>"}
-CALL_TAG, CALL_END = "<tool_call>", "</tool_call>"
+CALL_TAGS = {"<tool_call>": "</tool_call>", "<function_call>": "</function_call>"}
 CALL_KEYS = ("name", "language", "code", "arguments", "function", "type")
-PYTHON = frozenset({"python", "py", "python3", "ipython"})
-SHELL = frozenset({"bash", "sh", "shell", "zsh"})
 # A fence in the middle of a line opens a block only with one of these: "Sure: ```python".
 LANGUAGE_WORDS = PYTHON | {"bash", "sh", "shell", "javascript", "js", "r", "sql", "json"}
 
@@ -97,8 +105,11 @@ class BlockParser:
             yield Thought(self._rest) if self._end_tag else Text(self._rest)
             self._rest = ""
         if self._fence:
-            yield from self._fence.last()
+            block, rest = self._fence.last()
             self._fence = None
+            yield Closed(block) if block.closed else Cut(block)
+            if rest:
+                yield Text(rest)
 
     def _pieces(self, final: bool) -> Iterator[Piece]:
         going: bool = True
@@ -126,7 +137,7 @@ class BlockParser:
 
     # ── code ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _in_code(self, fence: "Fence", final: bool) -> Generator[Piece, None, bool]:
+    def _in_code(self, fence: Fence, final: bool) -> Generator[Piece, None, bool]:
         line, newline, rest = self._rest.partition("\n")
         if not newline and not final:
             return False
@@ -151,12 +162,16 @@ class BlockParser:
                 end, pieces = self._backticks(at, blank, final)
             elif kind == "<":
                 end, pieces = self._tag(at, final)
+            elif kind == "[":
+                end, pieces = self._mistral(at, final)
             elif not blank:
                 continue
             elif kind == "~":
                 end, pieces = self._tildes(at, final)
+            elif kind == "{":
+                end, pieces = self._object(at, final)
             else:
-                end, pieces = self._call(at, final)
+                end, pieces = self._function(at, final)
             if end == at:
                 continue  # nothing but prose
             yield from self._prose(at)
@@ -246,113 +261,94 @@ class BlockParser:
             if rest.startswith(tag):
                 self._end_tag = end
                 return at + len(tag), []
-        if rest.startswith(CALL_TAG):
-            close = rest.find(CALL_END)
-            if close < 0:
-                return (len(self._rest), [Cut(Block("", rest, closed=False))]) if final else (WAIT, [])
-            block = call(rest[len(CALL_TAG) : close])
-            whole = rest[: close + len(CALL_END)]
-            return at + len(whole), [Closed(block) if block else Text(whole)]
-        undecided = not final and any(tag.startswith(rest) for tag in (*THINK_TAGS, CALL_TAG))
+        for tag, end in CALL_TAGS.items():
+            if rest.startswith(tag):
+                close = rest.find(end)
+                if close < 0:
+                    return self._unfinished(at, final)
+                block = call(rest[len(tag) : close])
+                whole = rest[: close + len(end)]
+                return at + len(whole), [Closed(block) if block else Text(whole)]
+        undecided = not final and any(tag.startswith(rest) for tag in (*THINK_TAGS, *CALL_TAGS))
         return (WAIT, []) if undecided else (at, [])
 
-    def _call(self, at: int, final: bool) -> tuple[int, list[Piece]]:
-        """A call standing alone: a JSON object, or functions.execute(…)."""
+    # Calls without a tag around them. Each is looked for again as more of it comes, until it is whole.
+
+    def _unfinished(self, at: int, final: bool) -> tuple[int, list[Piece]]:
+        """A call of which the end is not here."""
+        return (len(self._rest), [Cut(Block("", self._rest[at:], closed=False))]) if final else (WAIT, [])
+
+    def _object(self, at: int, final: bool) -> tuple[int, list[Piece]]:
+        """A JSON object that may be a call."""
         rest = self._rest[at:]
-        head = CALL_START.match(rest)
+        head = OBJECT.match(rest)
         if head is None or head.end() == len(rest):
-            maybe = head is not None or CALL_PREFIX.fullmatch(rest) is not None
-            return (WAIT, []) if maybe and not final else (at, [])
-        if not (head["key"] in CALL_KEYS or (head["key"] is None and head["word"])):
+            return (WAIT, []) if head and not final else (at, [])
+        if head[1] not in CALL_KEYS:
             return at, []
-        length = object_length(rest, rest.index("{"))
+        length = object_length(rest, 0)
         if length is None:
-            return (len(self._rest), [Cut(Block("", rest, closed=False))]) if final else (WAIT, [])
-        block = call(rest[rest.index("{") : length])
-        if block is None:
-            return at + length, [Text(rest[:length])]
-        if head["word"]:
-            if length == len(rest) and not final:
-                return WAIT, []
-            length += rest[length : length + 1] == ")"
-        return at + length, [Closed(block)]
+            return self._unfinished(at, final)
+        block = call(rest[:length])
+        return at + length, [Closed(block) if block else Text(rest[:length])]
+
+    def _function(self, at: int, final: bool) -> tuple[int, list[Piece]]:
+        """functions.execute(…), around an object or around keyword arguments."""
+        rest = self._rest[at:]
+        head = FUNCTION.match(rest)
+        if head is None:
+            return (WAIT, []) if FUNCTION_PREFIX.fullmatch(rest) and not final else (at, [])
+        opening = head.end("name")
+        if head["object"]:
+            length = object_length(rest, head.start("object"))
+            if length is None:
+                return self._unfinished(at, final)
+            if not final and not rest[length:].strip():
+                return WAIT, []  # for the parenthesis
+            block = named_call(head["name"], rest[head.start("object") : length])
+            end = PARENTHESIS.match(rest, length)
+            length = end.end() if end else length
+        else:
+            length = arguments_length(rest, rest.index("(", opening))
+            if length is None:
+                return self._unfinished(at, final)
+            block = named_call(head["name"], rest[rest.index("(", opening) + 1 : length - 1])
+        return at + length, [Closed(block) if block else Text(rest[:length])]
+
+    def _mistral(self, at: int, final: bool) -> tuple[int, list[Piece]]:
+        """[TOOL_CALLS] with a list of calls, or with one whose name stands before its arguments."""
+        rest = self._rest[at:]
+        head = MISTRAL.match(rest)
+        if head is None:
+            return (WAIT, []) if MISTRAL_PREFIX.fullmatch(rest) and not final else (at, [])
+        start = head.end() - 1
+        length = object_length(rest, start, "{}" if head["name"] else "[]")
+        if length is None:
+            return self._unfinished(at, final)
+        if head["name"]:
+            block = named_call(head["name"], rest[start:length])
+            found = [block] if block else []
+        else:
+            found = calls(rest[start:length])
+        return at + length, [Closed(block) for block in found] or [Text(rest[:length])]
 
 
-SPECIAL = re.compile(r"`+|~+|<|\{|functions\.|f(?:u(?:n(?:c(?:t(?:i(?:o(?:n(?:s)?)?)?)?)?)?)?)?\Z")
-# How a call may begin, and every beginning of that.
-CALL_START = re.compile(r"""(?P<word>functions\.\w+\(\s*)?\{\s*["']?(?P<key>\w+)?""")
-WAITING_CALL = re.compile(rf"{CALL_TAG}|{CALL_START.pattern}")  # what waits for the rest of a call begins so
-CALL_PREFIX = re.compile(r"f(u(n(c(t(i(o(n(s(\.(\w+(\(\s*)?)?)?)?)?)?)?)?)?)?)?")
+def begun(text: str) -> str:
+    """An expression for every beginning of a text, and for all of it."""
+    return "".join(f"(?:{re.escape(char)}" for char in text) + ")?" * len(text)
 
 
-class Fence:
-    """An open block: its fence and the lines so far."""
-
-    def __init__(self, mark: str, length: int, indent: str, language: str) -> None:
-        self.mark, self.length, self.indent, self.language = mark, length, indent, language
-        self.held = language in JSON_LIKE  # may turn out to be a call: shown when it is whole
-        self._lines: list[str] = []
-        self._fresh: list[str] = []
-        self._quotes = PythonQuotes() if language in PYTHON else None
-        self._heredocs = Heredocs() if language in SHELL else None
-        self._maybe: int | None = None  # the line that closes it, should the here-document around have no end
-
-    def take(self, line: str, newline: str) -> bool:
-        """Takes one line; true where it closes the block."""
-        line = line.removeprefix(self.indent) if line.startswith(self.indent) else line.lstrip(" \t")
-        bare = line.strip()
-        closing = len(bare) >= self.length and bare == self.mark * len(bare)
-        if self._heredocs and self._heredocs.inside:
-            if closing and self._maybe is None:
-                self._maybe = len(self._lines)
-        elif not (self._quotes and self._quotes.inside):
-            if closing:
-                return True
-            if (code := self._closed_at_end(line)) is not None:
-                self._add(code + "\n")
-                return True
-        if self._quotes:
-            self._quotes.line(line)
-        if self._heredocs:
-            self._heredocs.line(line)
-            if not self._heredocs.inside and self._maybe is not None:
-                self._fresh += self._lines[self._maybe :]
-                self._maybe = None
-        self._add(line + newline)
-        return False
-
-    def _closed_at_end(self, line: str) -> str | None:
-        """Python whose last line ends in the fence, outside strings and comments: no valid Python ends so."""
-        text = line.rstrip()
-        if self._quotes is None or self.mark != "`" or not text.endswith("`" * self.length):
-            return None
-        code = text.rstrip("`")
-        return code if len(text) - len(code) == self.length and self._quotes.plain_after(code) else None
-
-    def _add(self, text: str) -> None:
-        self._lines.append(text)
-        if not self.held and self._maybe is None:
-            self._fresh.append(text)
-
-    def fresh(self) -> str:
-        """The lines not yet passed on."""
-        text = "".join(self._fresh)
-        self._fresh.clear()
-        return text
-
-    def last(self) -> Iterator[Piece]:
-        """What it comes to where the text ends: nothing to run, unless an endless here-document holds its end."""
-        if self._maybe is None:
-            yield Cut(self.block(closed=False))
-            return
-        lines, self._lines = self._lines, self._lines[: self._maybe]
-        yield Closed(self.block(closed=True))
-        if rest := "".join(lines[self._maybe + 1 :]):
-            yield Text(rest)
-
-    def block(self, closed: bool) -> Block:
-        """What was taken, without the newline that belongs to the closing fence."""
-        return Block(self.language, "".join(self._lines).removesuffix("\n"), closed)
+SPECIAL = re.compile(r"`+|~+|<|\{|\[|functions\.|f(?:u(?:n(?:c(?:t(?:i(?:o(?:n(?:s)?)?)?)?)?)?)?)?\Z")
+# How a call begins, as soon as it can be nothing else; and what may become that.
+OBJECT = re.compile(r"""\{\s*["']?(\w+)?""")
+FUNCTION = re.compile(rf"functions\.(?P<name>\w+)\(\s*(?:(?P<object>\{{)|(?:{'|'.join(CODE_KEYS)}|language)\s*=)")
+FUNCTION_PREFIX = re.compile(rf"{begun('functions')}|functions\.(?:\w+(?:\(\s*(?:\w+\s*)?)?)?")
+MISTRAL = re.compile(r"\[TOOL_CALLS\]\s*(?:\[|(?P<name>\w+)(?:\[CALL_ID\]\w*)?(?:\[ARGS\]\s*)?\{)")
+MISTRAL_PREFIX = re.compile(
+    rf"{begun('[TOOL_CALLS]')}|\[TOOL_CALLS\]\s*(?:\w+(?:{begun('[CALL_ID]')}|(?:\[CALL_ID\]\w*)?{begun('[ARGS]')}\s*))?"
+)
+PARENTHESIS = re.compile(r"\s*\)")
+WAITING_CALL = re.compile(rf"{'|'.join(CALL_TAGS)}|{OBJECT.pattern}|{FUNCTION.pattern}|\[TOOL_CALLS\]")
 
 
 def run_length(text: str, at: int) -> int:

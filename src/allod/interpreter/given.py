@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from pathlib import Path
 
@@ -48,11 +49,8 @@ class Given(Struct, frozen=True):
     @property
     def picture(self) -> ImagePart | None:
         """The file as a model sees it; None where it is no picture."""
-        data = self.data or b""
-        kind = next((kind for start, kind in SIGNATURES if data.startswith(start)), "")
-        if not kind or (kind == "image/webp" and data[8:12] != b"WEBP"):
-            return None
-        return ImagePart(data, kind)
+        kind = media_type(self.data or b"")
+        return ImagePart(self.data or b"", kind) if kind else None
 
     @classmethod
     def named(cls, name: str, data: bytes) -> "Given":
@@ -76,14 +74,15 @@ class Given(Struct, frozen=True):
             real = path.expanduser().resolve(strict=True)
             if not real.is_file():
                 raise BadRequest(f"{path} is not a file", "Give one file at a time.")
+            with real.open("rb") as file:
+                start = file.read(12)
             inside = real.is_relative_to(folder)
-            if inside and real.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-                return cls(str(real.relative_to(folder)), None)
-            if real.stat().st_size > LARGEST:
-                raise BodyTooLarge(f"{path} is larger than {LARGEST >> 20} MB", "Put it into the folder instead.")
+            if media_type(start) and real.stat().st_size <= LARGEST:
+                data = real.read_bytes()
+                return Seen(str(real.relative_to(folder)), None, data) if inside else cls.named(real.name, data)
             if inside:
-                return Seen(str(real.relative_to(folder)), None, real.read_bytes())
-            return cls.named(real.name, real.read_bytes())
+                return cls(str(real.relative_to(folder)), None)
+            return Copied(cls.named(real.name, b"").name, b"", real)
         except (OSError, RuntimeError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise BadRequest(f"cannot read {str(path)[:200]}: {why}", "Give the path of a file there is.") from error
@@ -100,20 +99,31 @@ class Seen(Given, frozen=True):
         return Given(self.name, self.shown).picture
 
 
+class Copied(Given, frozen=True):
+    """A file of this machine that is no picture, of any size: read where it lies, when the job begins."""
+
+    source: Path = Path()
+
+
+def media_type(data: bytes) -> str:
+    """What kind of picture begins so; empty where it is none."""
+    kind = next((kind for start, kind in SIGNATURES if data.startswith(start)), "")
+    return "" if kind == "image/webp" and data[8:12] != b"WEBP" else kind
+
+
 async def land(session: Session, file: Given) -> tuple[str, bytes]:
     """Puts a file where code sees it: its path from the folder, and the digest of what it holds.
 
     Raises:
         SandboxFailed: it cannot be written there.
     """
-    data = file.data or b""
     token = f"given-{secrets.token_hex(8)}"
     place = session.workspace.layers / "tmp" / token
-    await asyncio.to_thread(write, place, data)
+    digest = await asyncio.to_thread(write, place, file)
     outputs = await session.hidden(MOVE.format(source=token, name=file.name))
     printed = "".join(output.text for output in outputs if isinstance(output, Stream))
     try:
-        return msgspec.json.decode(printed, type=str), hashlib.sha256(data).digest()
+        return msgspec.json.decode(printed, type=str), digest
     except msgspec.MsgspecError:
         place.unlink(missing_ok=True)
         raise SandboxFailed(
@@ -121,11 +131,17 @@ async def land(session: Session, file: Given) -> tuple[str, bytes]:
         ) from None
 
 
-def write(path: Path, data: bytes) -> None:
-    """Makes a file that was not there; a link that code put there is not followed."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as target:
-        target.write(data)
+def write(path: Path, file: Given) -> bytes:
+    """Makes a file that was not there; a link that code put there is not followed. Returns the digest of its bytes."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w+b") as target:
+        if isinstance(file, Copied):
+            with file.source.open("rb") as source:
+                shutil.copyfileobj(source, target, 1 << 20)
+        else:
+            target.write(file.data or b"")
+        target.seek(0)
+        return hashlib.file_digest(target, "sha256").digest()
 
 
 def unchanged(upper: Path, name: str, digest: bytes) -> bool:

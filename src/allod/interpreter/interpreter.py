@@ -7,14 +7,13 @@
 
 Owns the conversation, the agent and its workspace, and the model only while a job is done. One job at a time; several
 interpreters may work side by side, in the same folder too. Everything is kept as it happens, and what breaks off is
-kept as far as it came. It never talks to a person: ``approve`` and ``ask`` do. ``blocking`` is the same without async.
+kept as far as it came. It never talks to a person: ``approve``, ``ask`` and ``settle`` do. ``blocking`` is the same
+without async, the command line's desk and the server's runs are made of it.
 """
 
 import asyncio
 import contextlib
-import inspect
-import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -24,25 +23,25 @@ import msgspec
 
 from allod.chat import ImagePart
 from allod.engine import LoadOptions, Runner, connect
-from allod.errors import BadRequest, Conflict, NotFound, SandboxFailed, Unsupported
+from allod.errors import AllodError, BadRequest, Conflict, Disk, NotFound, SandboxFailed, Unsupported
 from allod.home import Home
 from allod.interpreter import profiles
 from allod.interpreter.agent import Agent
-from allod.interpreter.attempt import Decision
+from allod.interpreter.asking import Approve, Ask, Settle, approver, asker
 from allod.interpreter.conversations import Conversation
-from allod.interpreter.events import Applied, Changes, Code, Ended, Event, Notice
+from allod.interpreter.events import Applied, Changes, Ended, Event, Notice, Status
 from allod.interpreter.given import Given, land, unchanged
+from allod.interpreter.granting import granted
+from allod.interpreter.idleness import Idleness
 from allod.interpreter.profiles import Profile
 from allod.interpreter.sandbox import Sandbox
-from allod.interpreter.workspace import Change, Workspace, checked, grants, undo
+from allod.interpreter.session import Session
+from allod.interpreter.workspace import Change, Grants, Workspace, checked, undo
 from allod.interpreter.workspace.changes import Applied as Written
-from allod.interpreter.workspace.grants import Grants
+from allod.interpreter.workspace.changes import empties
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Verdict = Decision | bool | str  # to a block: run it or not; a text is the block as it was edited
-Approve = Callable[[Code], Verdict | Awaitable[Verdict]]
-Ask = Callable[[str, bool], str | Awaitable[str]]  # what input() asks, whether it is a password
 
 
 class Leaser(Protocol):
@@ -68,6 +67,10 @@ class AsyncInterpreter:
             change nothing outside the workspace; a strict profile and a machine without a sandbox need it.
         ask: answers what code asks with input(); without it such code fails.
         auto: changes are applied at the end of each job that is done, unless they delete every file.
+        settle: says at the end of each job what becomes of its changes, in the place of ``auto``.
+        profile_name: what the conversation keeps as the profile's name where one is given that has none.
+        keep: what is not applied when it is closed stays on disk, and is taken up again with the conversation.
+        rest: seconds without a job after which the kernels are let go, until the next one; none: the profile's.
         engine: to lease models from; none: the server if it runs, else an engine in this process.
     """
 
@@ -85,9 +88,13 @@ class AsyncInterpreter:
         approve: Approve | None = None,
         ask: Ask | None = None,
         auto: bool = False,
+        settle: Settle | None = None,
+        profile_name: str = "",
         unconfined: bool = False,
         seed: int | None = None,
         keep_alive: float | None = None,
+        keep: bool = False,
+        rest: float | None = None,
         home: Home | None = None,
         engine: Leaser | None = None,
     ) -> None:
@@ -95,24 +102,28 @@ class AsyncInterpreter:
         self.auto = auto
         self.approve = approve
         self.ask = ask
+        self.settle = settle
         self.unconfined = unconfined
         self.keep_alive = keep_alive
+        self.keep = keep
         self._engine = engine
-        self._wanted = Grants(tuple(map(Path, read)), tuple(map(Path, folders)), tuple(net), packages)
+        wanted = Grants(tuple(map(Path, read)), tuple(map(Path, folders)), tuple(net), packages)
         before = Conversation.get(self.home, conversation) if conversation else None
         place = folder if folder is not None else before.folder if before and before.folder else "."
         self.folder = checked(Path(place))
         self.profile = self._loaded(profile or (before.profile if before else "") or "default", seed)
-        self.grants = self._granted()
+        self.grants = granted(self.home, self.folder, self.profile, wanted)
         self.model = model or (before.model if before else "") or self.profile.model
-        name = profile if isinstance(profile, str) else before.profile if before else ""
+        name = profile_name or (profile if isinstance(profile, str) else before.profile if before else "")
         self._begin = (self.model, name or "default")
         self._conversation = before
         self._agent: Agent | None = None
-        self._given: dict[str, bytes] = {}  # files that were attached, by path: digest of what they held
         self._applied: list[str] = []  # what is undone, last first
         self._busy = False
         self._stopped = False
+        self._idleness = Idleness(self.profile.bounds.rest if rest is None else rest, self._tired)
+        self._notices: list[Notice] = []  # that the job at hand has still to tell
+        self._kept = True  # whether what happens can be written down
         self._stack = AsyncExitStack()
         self.check(approve, auto)
 
@@ -121,20 +132,6 @@ class AsyncInterpreter:
         if seed is None:
             return loaded
         return msgspec.structs.replace(loaded, sampling=msgspec.structs.replace(loaded.sampling, seed=seed))
-
-    def _granted(self) -> Grants:
-        """What the profile and the caller let code reach. Raises AllodError for what makes no sense."""
-        own, more = self.profile.grants, self._wanted
-        if self.profile.strict and more != Grants():
-            raise BadRequest("this profile grants nothing", "Leave out read, folders, net, packages, or take another.")
-        whole = grants.parse(
-            read=[*own.read, *more.read],
-            folders=[*own.folders, *more.folders],
-            net=[*own.net, *more.net],
-            packages=own.packages or more.packages,
-        )
-        whole.check(self.folder, self.home)
-        return whole
 
     def check(self, approve: Approve | None, auto: bool) -> None:
         """Raises SandboxFailed or BadRequest where that may not be done without a person's leave."""
@@ -160,30 +157,65 @@ class AsyncInterpreter:
         await self.close()
 
     async def open(self) -> None:
-        """Makes the workspace. Nothing runs yet, and no model is loaded."""
-        workspace = await asyncio.to_thread(Workspace.create, self.home, self.folder, self.grants)
+        """Makes the workspace, or takes up the one that was kept. Nothing runs yet, and no model is loaded."""
+        workspace = await asyncio.to_thread(self._workspace)
         try:
             if self._engine is None:
                 self._engine = await self._stack.enter_async_context(connect(self.home))
             if self._conversation is None:
                 self._conversation = Conversation.begin(self.home, self.folder, self._begin[0], profile=self._begin[1])
+            await self._remember(workspace)
         except BaseException:
-            workspace.discard()
+            kept = self._conversation is not None and self._conversation.job == workspace.path.name
+            await asyncio.to_thread(workspace.close if kept else workspace.discard)
             await self._stack.aclose()
             raise
         self._agent = self._made(workspace)
 
+    def _workspace(self) -> Workspace:
+        """The one that was kept, else a new one."""
+        if self.keep and self._conversation is not None and self._conversation.job:
+            with contextlib.suppress(NotFound):
+                kept = Workspace.reopen(self.home, self._conversation.job, self.grants)
+                done = [each.id for each in undo.history(self.home, self.folder) if each.state == "applied"]
+                self._applied = [id_ for id_ in done[::-1] if id_.startswith(f"{kept.path.name}/")]
+                return kept
+        return Workspace.create(self.home, self.folder, self.grants)
+
+    async def _remember(self, workspace: Workspace | None) -> None:
+        """Notes where that is which is not applied, so that it is found again after a restart or a kill."""
+        job = workspace.path.name if workspace else ""
+        if self.keep and self.conversation.job != job:
+            await thoroughly(self.conversation.work_in, job)
+
     async def close(self) -> None:
-        """Ends the session; what was not applied is dropped. A conversation in which nobody spoke is, too."""
+        """Ends the session; what was not applied is dropped, or kept where that was asked for.
+
+        A conversation in which nobody spoke is dropped, too.
+        """
         agent, self._agent = self._agent, None
         try:
             if agent is not None:
+                await self._idleness.end()
                 await agent.close()
-                await asyncio.to_thread(agent.workspace.discard)
+                await self._leave(agent)
             if (said := self._conversation) is not None and said.head is None and not said.tree():
                 said.delete()
         finally:
             await self._stack.aclose()
+
+    async def _leave(self, agent: Agent) -> None:
+        """Drops the workspace, or keeps it for later where it holds changes."""
+        if self.keep:
+            try:
+                held = bool(await self._changed(agent))
+            except AllodError:  # more than can be looked through
+                held = True
+            if held:
+                agent.workspace.close()
+                return
+            await self._remember(None)
+        await asyncio.to_thread(agent.workspace.discard)
 
     def _made(self, workspace: Workspace) -> Agent:
         # The runner is that of the job at hand: `do` leases it.
@@ -214,9 +246,11 @@ class AsyncInterpreter:
             raise Conflict("something is going on in this conversation", "Wait for its end, or stop it.")
         return self.agent
 
-    @contextlib.contextmanager
-    def _alone(self) -> Generator[Agent]:
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[Agent]:
         """The agent, while nothing else is done with it. Raises Conflict."""
+        self._idle()
+        await self._idleness.over()
         agent = self._idle()
         self._busy = True
         try:
@@ -224,10 +258,28 @@ class AsyncInterpreter:
         finally:
             self._busy = False
 
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncGenerator[Session]:
+        """The kernels, for what a person runs in them besides jobs. `stop` interrupts that. Raises Conflict."""
+        async with self._alone() as agent, self._idleness.interrupted():
+            yield await agent.session()
+
+    async def warm(self) -> None:
+        """Starts the kernels, so that they are there when the first job comes. Raises Conflict, SandboxFailed."""
+        async with self._alone() as agent, self._idleness.interrupted():
+            await agent.warm()
+
     async def rest(self) -> None:
-        """Ends the session's processes. Its files stay as they are, its variables come back with the next job."""
-        with self._alone() as agent:
+        """Ends the session's processes. Its files stay as they are, its variables come back with the next job.
+
+        It happens by itself where no job comes for a while.
+        """
+        async with self._alone() as agent:
             await agent.close()
+
+    def _tired(self) -> Awaitable[None] | None:
+        """Lets the kernels go, unless something else is done with the workspace."""
+        return self._agent.close() if self._agent is not None and not self._busy else None
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -248,20 +300,23 @@ class AsyncInterpreter:
         Raises:
             AllodError: the model cannot be used, a file cannot be read, or a job is going on.
         """
-        agent = self._idle()
+        self._idle()
         if not task.strip():
             raise BadRequest("there is no job", "Say what to do.")
         self.check(approve or self.approve, self.auto)
         given = [file if isinstance(file, Given) else Given.at(Path(file), self.folder) for file in files]
+        await self._idleness.over()
+        agent = self._idle()
         self._busy, self._stopped = True, False
         try:
             options = LoadOptions(context=self.profile.bounds.context)
             assert self._engine is not None
-            async with self._engine.lease(model or self.model, options, self.keep_alive) as runner:
+            lease = self._engine.lease(model or self.model, options, self.keep_alive)
+            async with lease as runner, self._idleness.interrupted():
                 means = agent.means
                 means.runner = runner
-                means.approve = _approver(approve or self.approve)
-                means.ask = _asker(ask or self.ask)
+                means.approve = approver(approve or self.approve)
+                means.ask = asker(ask or self.ask)
                 async with aclosing(self._job(agent, runner, task, given)) as events:
                     async for event in events:
                         yield event
@@ -272,9 +327,14 @@ class AsyncInterpreter:
         """One job, written down as it goes."""
         said = self.conversation
         pictures = [file.picture for file in given if file.picture is not None]
-        text, notices = await self._attached(agent, task, given), list[Notice]()
+        text, self._notices = await self._attached(agent, task, given), []
         if pictures and not runner.facts.vision:
-            notices.append(Notice(f"{runner.facts.model} cannot see: only its code can open the picture"))
+            self._notices.append(
+                Notice(
+                    f"{runner.facts.model} cannot see: only its code can open the picture. "
+                    "The profile moondream has a model that sees"
+                )
+            )
             pictures: list[ImagePart] = []
         ended: Ended | None = None
         changes: tuple[Change, ...] = ()
@@ -292,22 +352,42 @@ class AsyncInterpreter:
                         if not changes:
                             continue
                         event = Changes(changes)
-                    await thoroughly(said.record, event)
+                    await self._keep(event)
                     yield event
-                    while notices:
-                        await thoroughly(said.record, notices[0])
-                        yield notices.pop(0)
+                    for notice in await self._told():
+                        yield notice
             if ended is None or (self._stopped and ended.status == "declined"):
                 ended = Ended("stopped", "stopped")
-            if changes and self.auto and ended.status == "done":
-                done = await self._applied_unasked(changes)
-                await thoroughly(said.record, done)
+            if changes and (done := await self._settled(agent, changes, ended.status)):
+                await self._keep(done)
                 yield done
-            await thoroughly(said.record, ended)
-            await thoroughly(said.add, agent.history, agent.codes, [])
+            await self._keep(ended)
+            if self._kept:
+                await self._remember(agent.workspace)
+                await thoroughly(said.add, agent.history, agent.codes, [])
+            for notice in await self._told():
+                yield notice
             yield ended
         finally:
-            said.leave()
+            if self._kept:
+                said.leave()
+
+    async def _keep(self, event: Event) -> None:
+        """Writes an event down. Where that fails the job goes on all the same, which is said once."""
+        if not self._kept:
+            return
+        try:
+            await thoroughly(self.conversation.record, event)
+        except Disk as error:
+            self._kept = False
+            self._notices.append(Notice(f"this conversation is not kept: {error.message}. {error.remedy}"))
+
+    async def _told(self) -> list[Notice]:
+        """What is to be said now, besides what the agent says."""
+        told, self._notices = self._notices, []
+        for notice in told:
+            await self._keep(notice)
+        return told
 
     async def _attached(self, agent: Agent, task: str, given: list[Given]) -> str:
         """Puts files where code sees them; the task with their paths."""
@@ -319,13 +399,13 @@ class AsyncInterpreter:
                 paths.append(file.name)
                 continue
             path, digest = await land(await agent.session(), file)
-            self._given[path] = digest
+            agent.workspace.note_given(path, digest)
             paths.append(path)
         return f"{task}\nFiles given with this job: {', '.join(paths)}"
 
     def _is_given(self, agent: Agent, change: Change) -> bool:
         """Whether a change is nothing but a file that came with a job, as it came."""
-        digest = self._given.get(change.path) if change.kind == "created" and not change.folder else None
+        digest = agent.workspace.given.get(change.path) if change.kind == "created" and not change.folder else None
         return digest is not None and unchanged(agent.workspace.upper, change.path, digest)
 
     async def stop(self) -> None:
@@ -338,7 +418,7 @@ class AsyncInterpreter:
 
     async def changes(self) -> tuple[Change, ...]:
         """The files that are not as they were, by all jobs so far. Nothing of it is in the folder yet."""
-        with self._alone() as agent:
+        async with self._alone() as agent:
             return await self._changed(agent)
 
     async def _changed(self, agent: Agent) -> tuple[Change, ...]:
@@ -352,29 +432,46 @@ class AsyncInterpreter:
             NotFound: nothing changed at one of them.
             Conflict: a file changed in the folder meanwhile, or a job is going on.
         """
-        with self._alone() as agent:
-            if paths is None and self._given:
-                paths = [change.place for change in await self._changed(agent)]
+        async with self._alone() as agent:
             return await self._write(agent, paths, overwrite)
 
     async def _write(self, agent: Agent, paths: Sequence[str] | None, overwrite: bool = False) -> Written:
+        if paths is None and agent.workspace.given:
+            paths = [change.place for change in await self._changed(agent)]
         done = await thoroughly(agent.workspace.apply, paths, overwrite=overwrite)
         if done.changes:
             self._applied.append(done.id)
         return done
 
-    async def _applied_unasked(self, changes: Sequence[Change]) -> Event:
-        if empties(self.folder, changes):
+    async def _settled(self, agent: Agent, changes: tuple[Change, ...], status: Status) -> Event | None:
+        """What becomes of the changes of a job that is over, as the event that tells it; None where nothing does."""
+        if self.settle is not None:
+
+            async def write(paths: Sequence[str] | None = None, overwrite: bool = False) -> Written:
+                return await self._write(agent, paths, overwrite)
+
+            done = await self.settle(changes, status, write)
+        elif not self.auto or status != "done":
+            return None
+        elif empties(self.folder, changes):
             return Notice("nothing was applied, as it would delete every file there is")
-        done = await self._write(self.agent, [change.place for change in changes if not change.refused])
+        else:
+            done = await self._write(agent, [change.place for change in changes if not change.refused])
+        if done is None or not done.changes:
+            return None
         return Applied(done.folder, tuple(change.place for change in done.changes))
 
     async def discard(self) -> None:
         """Drops what was not applied. Variables stay as far as they can be made again."""
-        with self._alone() as agent:
+        await self.renew()
+
+    async def renew(self, conversation: Conversation | None = None) -> None:
+        """Goes on with the conversation as it is now, or with another one, in a new workspace."""
+        async with self._alone() as agent:
             fresh = await asyncio.to_thread(Workspace.create, self.home, self.folder, self.grants)
+            self._conversation = conversation or self._conversation
             self._agent = self._made(fresh)
-            self._given = {}
+            await self._remember(fresh)
             await agent.close()
             await asyncio.to_thread(agent.workspace.discard)
 
@@ -385,7 +482,7 @@ class AsyncInterpreter:
             NotFound: it applied nothing that is left to take back.
             Conflict: a file was changed since, or something else was applied after it.
         """
-        with self._alone():
+        async with self._alone():
             return await self._undone(overwrite)
 
     async def _undone(self, overwrite: bool) -> Written:
@@ -421,43 +518,3 @@ class _NoRunner:
 
 
 _NO_RUNNER: Runner = _NoRunner()  # pyright: ignore[reportAssignmentType]
-
-
-def _approver(approve: Approve | None) -> Callable[[Code], Awaitable[Decision]] | None:
-    """The same as the agent asks it."""
-    if approve is None:
-        return None
-
-    async def asked(code: Code) -> Decision:
-        said = approve(code)
-        said = await said if inspect.isawaitable(said) else said
-        if isinstance(said, Decision):
-            return said
-        return Decision(True, said) if isinstance(said, str) else Decision(bool(said))
-
-    return asked
-
-
-def _asker(ask: Ask | None) -> Callable[[str, bool], Awaitable[str]] | None:
-    if ask is None:
-        return None
-
-    async def asked(prompt: str, password: bool) -> str:
-        said = ask(prompt, password)
-        return await said if inspect.isawaitable(said) else said
-
-    return asked
-
-
-def empties(folder: Path, changes: Sequence[Change]) -> bool:
-    """Whether the changes delete every file in the folder: hardly what anybody said yes to beforehand.
-
-    Where as many files are new as are gone, they were moved or renamed.
-    """
-    own = [change for change in changes if not change.folder]
-    gone = {change.path for change in own if change.kind == "deleted"}
-    new = [change.path for change in own if change.kind == "created" and not change.path.endswith("/")]
-    if not gone or len(new) >= len(gone):
-        return False
-    files = (Path(top, name).relative_to(folder) for top, _, names in os.walk(folder) for name in names)
-    return all(str(file) in gone for file in files)

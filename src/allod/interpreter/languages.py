@@ -18,28 +18,6 @@ COMMANDS = frozenset([
     "sed", "awk", "which", "conda", "brew",
 ])  # fmt: skip
 
-INSTEAD = {
-    "cv2": "from PIL import Image",
-    "tabula": "import pdfplumber",
-    "camelot": "import pdfplumber",
-    "fitz": "import pdfplumber",
-    "pdfminer": "import pdfplumber",
-    "textract": "import pdfplumber",
-    "imageio": "from PIL import Image",
-    "skimage": "from PIL import Image",
-    "seaborn": "import matplotlib.pyplot as plt",
-    "plotly": "import matplotlib.pyplot as plt",
-    "xlrd": "pd.read_excel",
-    "xlwt": "DataFrame.to_excel",
-    "pyexcel": "pd.read_excel",
-    "polars": "import pandas as pd",
-    "sqlalchemy": "import sqlite3",
-    "chardet": "the encoding that the file list names",
-    "scipy": "numpy",
-    "sympy": "plain Python integers and math",
-    "requests": "the files of the folder; there is no internet",
-}
-
 
 def language_of(block: Block) -> str:
     """The one name of the language that the fence names; without one ``python``, ``shell`` or ``text``, by the code."""
@@ -72,11 +50,8 @@ def guessed(code: str) -> str:
 
 def advice(failure: Failure) -> str:
     """A line on what to do instead, where that is known; else ""."""
-    if failure.name in ("ModuleNotFoundError", "ImportError"):
-        match = re.search(r"No module named '([\w.]+)'", failure.message)
-        if match:
-            name = match[1].partition(".")[0]
-            return f"{name} is not installed; use {INSTEAD.get(name, 'another library')}."
+    if failure.name == "ModuleNotFoundError":  # the kernel knows what is there, and whether more may be installed
+        return failure.hint.partition(" (allod do")[0]  # how to grant that is for a person
     if match := re.search(r"Column\(s\) \[(.*)\] do not exist", failure.message):
         more = 'Make it before the groupby; .size().reset_index(name="count") counts rows.'
         return f"There is no column {match[1]}. {more}"

@@ -2,7 +2,8 @@
 
 An interpreter holds what a conversation's jobs changed and did not apply, and its kernel. It opens with the first run
 and stays until the conversation is deleted, the server stops, or others need the room: then the one that was idle
-longest goes, one that holds changes last. Runs are bounded: so many at once, so many that wait, one a conversation.
+longest goes, one that holds changes last. What is not applied stays on disk and is taken up again, after a restart too.
+Runs are bounded: so many at once, so many that wait, one a conversation.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from allod.interpreter.events import Event
 from allod.interpreter.given import Given
 from allod.interpreter.interpreter import AsyncInterpreter, Leaser
 from allod.interpreter.sandbox import Sandbox
+from allod.interpreter.workspace import Workspace
 from allod.server import runs_log
 from allod.server.runs import Run
 
@@ -62,6 +64,7 @@ class Conversations:
         self._done: deque[str] = deque()
         self._busy: set[str] = set()  # conversations in which a run goes on, or begins
         self._tasks: set[asyncio.Task[None]] = set()  # the runs that go on, or write down their end
+        self._opening = asyncio.Lock()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._ending = False
 
@@ -145,8 +148,12 @@ class Conversations:
 
     # ── rooms ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _room(self, id_: str, profile: str) -> Room:
+    async def _room(self, id_: str, profile: str = "") -> Room:
         """The conversation's room, opened where it is not; anew where another profile is wanted."""
+        async with self._opening:
+            return await self._opened(id_, profile)
+
+    async def _opened(self, id_: str, profile: str) -> Room:
         room = self._rooms.get(id_)
         if room is not None and profile and profile != room.profile:
             if await room.interpreter.changes():
@@ -161,7 +168,13 @@ class Conversations:
             said = await asyncio.to_thread(Conversation.get, self.home, id_)
             name = profile or said.profile or "default"
             interpreter = AsyncInterpreter(
-                said.folder, profile=name, conversation=said.id, home=self.home, engine=self.engine, approve=_nobody
+                said.folder,
+                profile=name,
+                conversation=said.id,
+                keep=True,
+                home=self.home,
+                engine=self.engine,
+                approve=_nobody,
             )
             await interpreter.open()
             room = self._rooms[id_] = Room(interpreter, name, time.monotonic())
@@ -171,45 +184,56 @@ class Conversations:
         """Lets the one go that was idle longest, where there are as many as there may be."""
         if len(self._rooms) < OPEN:
             return
-        idle = sorted((room.used, id_) for id_, room in self._rooms.items() if id_ not in self._busy)
-        for _, id_ in idle:
-            if (
-                id_ in self._rooms
-                and not self._rooms[id_].interpreter.busy
-                and not await self._rooms[id_].interpreter.changes()
-            ):
-                await self._shut(id_)
-                return
-        raise Busy("too many conversations hold changes", "Apply or discard those of some.", retry_after=30)
+        idle = [(room.used, id_) for id_, room in self._rooms.items() if id_ not in self._busy]
+        able = [id_ for _, id_ in sorted(idle) if not self._rooms[id_].interpreter.busy]
+        for id_ in able:
+            if not await self._rooms[id_].interpreter.changes():
+                break
+        else:
+            id_ = next(iter(able), "")
+        if not id_ or id_ in self._busy:
+            raise Busy("too many conversations are at work", "Try again later.", retry_after=30)
+        await self._shut(id_)
 
     async def _shut(self, id_: str) -> None:
         room = self._rooms.pop(id_)
         await room.interpreter.close()
 
-    def held(self, run: str) -> AsyncInterpreter:
-        """The interpreter with the changes of a run that is over.
+    async def held(self, run: str) -> AsyncInterpreter:
+        """The interpreter with the changes of a run that is over, perhaps before the server was started.
 
         Raises:
             NotFound: no such run.
-            Conflict: it is going on, or what it changed is no longer there.
+            Conflict: it is going on, another one came after it, or what it changed is no longer there.
         """
-        entry = runs_log.get(self.home, run)
-        room = self._rooms.get(entry.conversation)
-        if room is None or room.run is None or room.run.entry.id != run:
+        entry = await asyncio.to_thread(runs_log.get, self.home, run)
+        latest = (await asyncio.to_thread(runs_log.of, self.home, entry.conversation))[-1]
+        if latest.id != run:
             raise Conflict(
                 "the changes of this run are no longer held", "Only those of a conversation's latest run are."
             )
         if entry.conversation in self._busy:
             raise Conflict("the run is going on", "Wait for its end, or stop it.")
-        return room.interpreter
+        if entry.conversation not in self._rooms:
+            said = await asyncio.to_thread(Conversation.get, self.home, entry.conversation)
+            if said.job and not await asyncio.to_thread(Workspace.is_kept, self.home, said.job):
+                raise Conflict(
+                    "the changes of this run are gone: nobody applied them for days, or they were removed",
+                    "Start the run again.",
+                )
+        return (await self._room(entry.conversation)).interpreter
 
     async def delete(self, conversation: Conversation) -> None:
         """Deletes a conversation with its runs. Raises Conflict where one is going on."""
         room = self._rooms.get(conversation.id)
         if conversation.id in self._busy or (room is not None and room.interpreter.busy):
             raise Conflict("a run is going on in this conversation", "Stop it first.")
-        if conversation.id in self._rooms:
+        if room is not None:
+            room.interpreter.keep = False
             await self._shut(conversation.id)
+        elif conversation.job:
+            with contextlib.suppress(AllodError):  # gone already, or another process has it
+                await asyncio.to_thread(Workspace.reopen(self.home, conversation.job).discard)
         await asyncio.to_thread(conversation.delete)
         for id_ in [id_ for id_, run in self._runs.items() if run.entry.conversation == conversation.id]:
             del self._runs[id_]
@@ -236,7 +260,7 @@ class Conversations:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def close(self) -> None:
-        """`end`, then lets go of everything. What was not applied is dropped."""
+        """`end`, then lets go of everything. What was not applied stays on disk."""
         await self.end()
         for id_ in list(self._rooms):
             await self._shut(id_)

@@ -248,25 +248,25 @@ class Handlers:
 
     async def changes(self, request: Request) -> ASGIApp:
         """What is not as it was, in the workspace of the run's conversation."""
-        interpreter = self.held.held((await self._entry(request)).id)
+        interpreter = await self.held.held((await self._entry(request)).id)
         return Json({"changes": await attended(request, interpreter.changes())})
 
     async def apply(self, request: Request) -> ASGIApp:
         """Writes changes into the folder."""
         entry, body = await self._entry(request), await body_of(request, Choice)
-        return Json(await self.held.held(entry.id).apply(body.paths, overwrite=body.overwrite))
+        return Json(await (await self.held.held(entry.id)).apply(body.paths, overwrite=body.overwrite))
 
     async def discard(self, request: Request) -> ASGIApp:
         """Drops what was not applied."""
         entry = await self._entry(request)
         await body_of(request, Nothing)
-        await self.held.held(entry.id).discard()
+        await (await self.held.held(entry.id)).discard()
         return Json({})
 
     async def undo(self, request: Request) -> ASGIApp:
         """Takes back what was applied last."""
         entry, body = await self._entry(request), await body_of(request, Overwrite)
-        return Json(await self.held.held(entry.id).undo(overwrite=body.overwrite))
+        return Json(await (await self.held.held(entry.id)).undo(overwrite=body.overwrite))
 
 
 def described(said: Conversation) -> dict[str, object]:

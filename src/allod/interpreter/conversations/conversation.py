@@ -51,6 +51,7 @@ class Conversation:
         self.model: str = row["model"]
         self.profile: str = row["profile"]
         self.head: int | None = row["head"]
+        self.job: str = row["job"]  # the workspace's, where it is kept
         self.messages: list[Message] = []
         self.blocks: list[str] = []
         self._recorder: Recorder | None = None
@@ -254,6 +255,12 @@ class Conversation:
         with writing(self.home) as db:
             db.execute("UPDATE conversation SET title = ? WHERE id = ?", (titled(title), self.id))
         self.title = titled(title)
+
+    def work_in(self, job: str) -> None:
+        """Notes the job whose workspace holds what is not applied; empty where none does. Raises ReadOnly."""
+        with writing(self.home) as db:
+            db.execute("UPDATE conversation SET job = ? WHERE id = ?", (job, self.id))
+        self.job = job
 
     def delete(self) -> None:
         """Deletes it with all that was said in it. Files that it wrote, and undoing them, are not touched."""

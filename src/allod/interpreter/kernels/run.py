@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 import zmq.asyncio
 
+from allod.interpreter.kernels.leftovers import Leftovers
 from allod.interpreter.kernels.machine import Program
 from allod.interpreter.kernels.outputs import Failure, InputRequest, Notice, Output, Picture, Result, Stream
 from allod.interpreter.kernels.spool import Spool
@@ -66,6 +67,7 @@ class Run:
         self.done = False  # the kernel is idle again
         self.death = ""  # how the kernel ended; empty: it lives
         self.failure: Failure | None = None  # a limit that was hit
+        self._leftovers = Leftovers(program.pid)
         self._id = client.execute(code, store_history=True, allow_stdin=stdin, stop_on_error=False)
         self._failed = False  # as the kernel said
         self._replied = self._idle = 0.0  # when the kernel said so; a run is over with both
@@ -117,6 +119,8 @@ class Run:
             first = self._replied or self._idle
             if not came and first and time.monotonic() - first > IDLE_AFTER_REPLY:
                 self.done = True
+        if self._interrupted:
+            await self._leftovers.end()
         while self.unordered and self.done and await client.iopub_channel.socket.poll(LATE):
             if (message := await self._receive("iopub")) is not None:
                 for output in self._take("iopub", message):
@@ -205,6 +209,7 @@ class Run:
         """Asks the code to stop; the loop sees to it that it does."""
         if not self._interrupted:
             self._interrupted = self._again = time.monotonic()
+            self._leftovers.look()
             self._signal()
 
     def _signal(self) -> None:
@@ -233,6 +238,7 @@ class Run:
                 self._end(f"{self.failure.message}, and its kernel was killed", self.program.kill)
             elif now - self._again > AGAIN_EVERY:
                 self._again = now
+                self._leftovers.look()
                 self._signal()
             return
         limits = self.limits

@@ -65,6 +65,7 @@ class Bounds(Struct, frozen=True, forbid_unknown_fields=True):
     agree: Count = 2  # that must come to the same before it is believed; 1: the first that ran through is
     patience: Seconds = 150.0  # after which no new attempt is begun, and nothing mended
     context: Tokens = 8192
+    rest: Seconds = 900.0  # without a job, after which the kernels are let go until the next one
     brief: bool = True  # a job that asks for nothing but files ends when the checks find nothing wrong with them
 
 

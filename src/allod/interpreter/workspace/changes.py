@@ -1,7 +1,9 @@
 """Changes as people see and choose them, from the differences between a folder and what code made of it."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -151,3 +153,17 @@ def change(d: Difference, folder: int, upper: int, previews: Previews) -> Change
         where,
         previews.of(d, folder, upper),
     )
+
+
+def empties(folder: Path, changes: Sequence[Change]) -> bool:
+    """Whether the changes delete every file in the folder: hardly what anybody said yes to beforehand.
+
+    Where as many files are new as are gone, empty ones apart, they were moved or renamed.
+    """
+    own = [change for change in changes if not change.folder]
+    gone = {change.path: change.before for change in own if change.kind == "deleted"}
+    new = [change.path for change in own if change.kind == "created" and not change.path.endswith("/")]
+    if not gone or (new and len(new) >= sum(bool(size) for size in gone.values())):
+        return False
+    files = (Path(top, name).relative_to(folder) for top, _, names in os.walk(folder) for name in names)
+    return all(str(file) in gone for file in files)

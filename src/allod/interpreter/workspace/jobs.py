@@ -4,6 +4,7 @@
                      lock            held for as long as a process works in it
                      layers/         upper, work, home, tmp: what the code wrote
                      seen, seen-<n>  how the files of each folder were when the job began
+                     given           digests of files that came with the job and are no changes of it
                      output/         what each run printed, whole
                      applied/<n>/    journal and backups of each time that changes were applied, or undone
     <data>/jobs/apply.lock           held while a folder of the user's is written
@@ -14,6 +15,7 @@ The layers lie elsewhere where the folder holds the data folder itself, or the d
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,6 +56,11 @@ def jobs_folder(home: Home) -> Path:
 def new_id() -> str:
     """A job's name: the time, to sort by, and a random part."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S%f}-{secrets.token_hex(2)}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is a job's name, and so no path to somewhere else."""
+    return re.fullmatch(r"[0-9]{8}-[0-9]{12}-[0-9a-f]{4}", text, re.ASCII) is not None
 
 
 def write(path: Path, job: Job) -> None:

@@ -48,6 +48,11 @@ def prepare(home: Path) -> None:
         script.chmod(0o755)
 
 
+def prepared(home: Path) -> bool:
+    """Whether that was done in a job's home."""
+    return (home / NAME / "pyvenv.cfg").is_file()
+
+
 def parents(wheel: str) -> str:
     """The line that shows the packages of allod's own Python; ``wheel`` is pip's where it is not among them."""
     folders = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]

@@ -22,7 +22,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from allod.errors import BadRequest, Conflict, DiskFull, ReadOnly
+from allod.errors import BadRequest, Conflict, DiskFull, NotFound, ReadOnly
 from allod.home import Home
 from allod.interpreter.sandbox import Layer, Sandbox, View
 from allod.interpreter.workspace import fonts, jobs, layer, packages, places, transaction, tree
@@ -51,6 +51,7 @@ class Workspace:
         self.layers = Path(os.fsdecode(job.layers))
         self.parts = jobs.parts_of(home, path, job)
         self.upper = self.parts[0].upper
+        self._given: dict[str, bytes] | None = None
 
     @classmethod
     def create(cls, home: Home, folder: Path, grants: Grants = NOTHING) -> Self:
@@ -117,6 +118,8 @@ class Workspace:
                 part.begin()
             else:
                 like.parts[n].fork(part)
+        for path, digest in like.given.items() if like else ():
+            self.note_given(path, digest)
         self.output.mkdir()
         fonts.give(self.home, home)
         if self.grants.packages and like is None:
@@ -128,6 +131,48 @@ class Workspace:
     def fork(self) -> Self:
         """Another job over the same folders that begins with this one's changes so far and goes its own way."""
         return type(self)._make(self.home, self.folder, self.grants, self)
+
+    @classmethod
+    def reopen(cls, home: Home, job: str, grants: Grants = NOTHING) -> Self:
+        """A job that was left with ``close``, or by a process that was killed. Its folders stay those that it had.
+
+        Raises:
+            NotFound: it was discarded, or its time was over.
+            Conflict: another process works in it.
+        """
+        jobs.recover(home)
+        path = jobs.jobs_folder(home) / job
+        found = jobs.read(path)
+        if found is None or not cls.is_kept(home, job):
+            raise NotFound(
+                "what was changed and not applied is gone",
+                f"It is kept for {jobs.KEEP_PENDING.days} days. Run it again.",
+            )
+        folders = tuple(Path(os.fsdecode(more)) for more in found.more)
+        installs = grants.packages and packages.prepared(Path(os.fsdecode(found.layers)) / "home")
+        grants = msgspec.structs.replace(grants, folders=folders, packages=installs)
+        return cls(home, path, found, jobs.lock(path), grants)
+
+    @staticmethod
+    def is_kept(home: Home, job: str) -> bool:
+        """Whether there is a job of that name with its layers."""
+        found = jobs.read(jobs.jobs_folder(home) / job) if jobs.is_id(job) else None
+        return found is not None and Path(os.fsdecode(found.layers)).is_dir()
+
+    @property
+    def given(self) -> dict[str, bytes]:
+        """Files that were put into it with a job, by path: the digest of what they held."""
+        if self._given is None:
+            try:
+                self._given = msgspec.msgpack.decode((self.path / "given").read_bytes(), type=dict[str, bytes])
+            except (OSError, msgspec.MsgspecError):
+                self._given = {}
+        return self._given
+
+    def note_given(self, path: str, digest: bytes) -> None:
+        """Notes one, so that it counts as no change for as long as it is as it came."""
+        self._given = self.given | {path: digest}
+        (self.path / "given").write_bytes(msgspec.msgpack.encode(self._given))
 
     @property
     def view(self) -> View:
@@ -249,8 +294,8 @@ def can_hold(sandbox: Sandbox, grants: Grants) -> Sandbox:
     wanted = [flag for flag, given in named.items() if given]
     if wanted and not sandbox.mounts:
         raise BadRequest(
-            f"the sandbox that works here, {sandbox.name}, cannot do {' and '.join(wanted)}",
-            "Run it without, or see `allod doctor` for how to get bubblewrap to work.",
+            f"the sandbox that is used here, {sandbox.name}, cannot do {' and '.join(wanted)}",
+            "Leave that out, or have bubblewrap used: `allod doctor` says how.",
         )
     return sandbox
 

@@ -18,7 +18,8 @@ INSTEAD = {
     "requests": ("urllib.request",), "simplejson": ("json",), "ujson": ("json",), "orjson": ("json",),
     "toml": ("tomllib",), "pytz": ("zoneinfo",), "arrow": ("datetime",), "pendulum": ("datetime",),
     "unicodecsv": ("csv",), "pathlib2": ("pathlib",), "rarfile": ("zipfile",), "py7zr": ("zipfile",),
-    "magic": ("mimetypes",), "tqdm": ("time",), "prettytable": ("pandas",), "tabulate": ("pandas",),
+    "sympy": ("fractions", "math"), "magic": ("mimetypes",), "tqdm": ("time",),
+    "prettytable": ("pandas",), "tabulate": ("pandas",),
 }  # fmt: skip
 # module → the project that it is installed from, where that has another name
 PROJECTS = {
