@@ -1,5 +1,7 @@
 """Which attempt is believed, and whether another is made: the sums by themselves, then through the loop."""
 
+import asyncio
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from allod.errors import RunnerCrashed
 from allod.home import Home
 from allod.interpreter import profiles
 from allod.interpreter.agent import Agent
+from allod.interpreter.attempt import Decision
 from allod.interpreter.attempts import Try, Work, alike, chosen, groups, more, numbers, same
 from allod.interpreter.events import Answer, Changes, Code, Ended, Event, Notice, Tried, Usage
-from allod.interpreter.profiles import Bounds
+from allod.interpreter.profiles import Bounds, Profile
 from allod.interpreter.workspace import Workspace, fonts
 from scripted import ScriptedRunner
 
@@ -138,9 +142,13 @@ def write(units: int, name: str = "out.csv") -> str:
     return block(f"pd.DataFrame({{'units': [{units}]}}).to_csv('{name}', index=False)")
 
 
-async def job(home: Home, folder: Path, task: str, replies: list[Any], **bounds: Any) -> tuple[list[Event], Agent]:
+def bounded(home: Home, **bounds: Any) -> Profile:
     profile = profiles.load(home)
-    profile = msgspec.structs.replace(profile, bounds=msgspec.structs.replace(profile.bounds, **bounds))
+    return msgspec.structs.replace(profile, bounds=msgspec.structs.replace(profile.bounds, **bounds))
+
+
+async def job(home: Home, folder: Path, task: str, replies: list[Any], **bounds: Any) -> tuple[list[Event], Agent]:
+    profile = bounded(home, **bounds)
     agent = Agent(ScriptedRunner(replies), Workspace.create(home, folder), profile)
     async with agent:
         seen = [event async for event in agent.run(task)]
@@ -264,3 +272,135 @@ async def test_when_patience_is_at_an_end_nothing_is_mended(home: Home, folder: 
     agent.workspace.discard()
     assert of(Ended, seen)[0].status == "gave_up"
     assert (of(Usage, seen)[0].blocks, of(Usage, seen)[0].attempts) == (1, 1)
+
+
+# ── side by side ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def by_seed(**scripts: list[Any]) -> list[Any]:
+    """Replies by the attempt that asks, s1 the first, whatever the order in which they ask."""
+    left = {int(name[1:]): list(replies) for name, replies in scripts.items()}
+    count = sum(map(len, left.values()))
+    return [lambda request: left[request.options.seed].pop(0) for _ in range(count)]
+
+
+async def beside(home: Home, folder: Path, replies: list[Any], task: str = TASK, **bounds: Any) -> tuple[Any, Agent]:
+    return await job(home, folder, task, replies, **{"attempts": 4, "together": 2} | bounds)
+
+
+def kept(agent: Agent) -> list[str]:
+    """The workspaces that are left."""
+    return [path.name for path in agent.workspace.path.parent.iterdir() if (path / "seen").exists()]
+
+
+@pytest.mark.anyio
+async def test_two_beside_one_another_outvote_the_first(home: Home, folder: Path):
+    seen, agent = await beside(home, folder, by_seed(s1=[write(1)], s2=[write(12)], s3=[write(12)]))
+    assert kept(agent) == [agent.workspace.path.name]
+    with agent.workspace:
+        agent.workspace.apply()
+    assert (folder / "out.csv").read_text() == "units\n12\n"
+    notices = [notice.text for notice in of(Notice, seen)]
+    assert any("2 times side by side" in text for text in notices)
+    assert any("is taken instead: another came to the same" in text for text in notices)
+    assert of(Usage, seen)[0].attempts == 3
+    assert len(of(Tried, seen)) == 2
+    assert [code.code for code in of(Code, seen) if code.author == "model"][-1] == write(12).split("\n")[1]
+
+
+@pytest.mark.anyio
+async def test_one_that_is_not_needed_any_more_is_stopped(home: Home, folder: Path):
+    endless = block("import time\nwhile True: time.sleep(0.1)")
+    began = time.monotonic()
+    seen, agent = await beside(home, folder, by_seed(s1=[write(12)], s2=[write(12)], s3=[endless]))
+    assert time.monotonic() - began < 30  # a block may take much longer
+    assert of(Ended, seen)[0].status == "done"
+    assert of(Usage, seen)[0].attempts == 2
+    assert kept(agent) == [agent.workspace.path.name]
+    agent.workspace.discard()
+
+
+@pytest.mark.anyio
+async def test_what_one_does_does_not_reach_the_other(home: Home, folder: Path):
+    spoils = block("import os\nos.remove('sales.csv')\nopen('junk', 'w').write('x')\n1/0")
+    good = block("pd.DataFrame({'units': [sales.units.sum()]}).to_csv('out.csv', index=False)")
+    replies = by_seed(s1=[block("1/0")] * 2, s2=[spoils, spoils], s3=[good], s4=[good])
+    seen, agent = await beside(home, folder, replies, together=3, steps=2)
+    assert of(Ended, seen)[0].status == "done"
+    assert [change.path for change in of(Changes, seen)[0].changes] == ["out.csv"]
+    agent.workspace.discard()
+
+
+@pytest.mark.anyio
+async def test_a_runner_that_dies_beside_leaves_nothing(home: Home, folder: Path):
+    replies = by_seed(s1=[block("1/0")] * 2, s2=[RunnerCrashed("gone")], s3=[write(12)])
+    agent = Agent(ScriptedRunner(replies), Workspace.create(home, folder), bounded(home, together=2, steps=2))
+    async with agent:
+        with pytest.raises(RunnerCrashed):
+            async for _ in agent.run(TASK):
+                pass
+    assert kept(agent) == [agent.workspace.path.name]
+    agent.workspace.discard()
+
+
+@pytest.mark.anyio
+async def test_stopping_stops_all_of_them(home: Home, folder: Path):
+    endless = block("import time\nwhile True: time.sleep(0.1)")
+    replies = by_seed(s1=[block("1/0")] * 2, s2=[endless], s3=[endless])
+    agent = Agent(ScriptedRunner(replies), Workspace.create(home, folder), bounded(home, together=2, steps=2))
+    seen: list[Event] = []
+
+    async def stop() -> None:
+        while sum(lane.session is not None and lane.session.running for lane in agent._beside) < 2:  # pyright: ignore
+            await asyncio.sleep(0.01)
+        await agent.stop()
+
+    async with agent, asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(stop())
+        async for event in agent.run(TASK):
+            seen.append(event)
+    assert of(Ended, seen)[0].status == "stopped"
+    assert kept(agent) == [agent.workspace.path.name]
+    agent.workspace.discard()
+
+
+@pytest.mark.anyio
+async def test_leaving_the_loop_while_two_are_at_it_leaves_nothing(home: Home, folder: Path):
+    endless = block("import time\nwhile True: time.sleep(0.1)")
+    replies = by_seed(s1=[block("1/0")] * 2, s2=[endless], s3=[endless])
+    agent = Agent(ScriptedRunner(replies), Workspace.create(home, folder), bounded(home, together=2, steps=2))
+
+    async def run() -> None:
+        async for _ in agent.run(TASK):
+            pass
+
+    async with agent, asyncio.timeout(60):
+        task = asyncio.create_task(run())
+        while not agent._beside:  # pyright: ignore[reportPrivateUsage]
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert kept(agent) == [agent.workspace.path.name]
+    agent.workspace.discard()
+
+
+@pytest.mark.anyio
+async def test_where_a_person_is_asked_it_is_one_at_a_time(home: Home, folder: Path):
+    most = asked = 0
+
+    async def approve(_: Code) -> Decision:
+        nonlocal most, asked
+        asked += 1
+        most = max(most, asked)
+        await asyncio.sleep(0)
+        asked -= 1
+        return Decision(True)
+
+    replies = [block("1/0"), block("2/0"), block("3/0"), block("4/0"), write(12)]
+    profile = bounded(home, together=3, steps=2)
+    agent = Agent(ScriptedRunner(replies), Workspace.create(home, folder), profile, approve=approve)
+    async with agent:
+        seen = [event async for event in agent.run(TASK)]
+    agent.workspace.discard()
+    assert of(Ended, seen)[0].status == "done" and most == 1
+    assert not any("side by side" in notice.text for notice in of(Notice, seen))

@@ -8,30 +8,32 @@
 A small model seldom repairs what it wrote, and what it is sure of is often wrong. So an attempt that fails is not
 mended for ever but left, another begins from the clean prompt in a fork of the workspace, a little less sure of
 itself, and one that ran through is believed when a second came to the same (``attempts`` judges). Those that only
-confirm are made out of sight. What was not chosen is dropped with all that it did. The agent owns the workspace that
-holds the work so far and the session over it; state persists from one ``run`` to the next. Runs on asyncio.
+confirm are made out of sight, several side by side where the profile says so. What was not chosen is dropped with all
+that it did. The agent owns the lane that holds the work so far, a workspace and the session over it; state
+persists from one ``run`` to the next. Runs on asyncio.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
 from typing import Self
 
+from msgspec import structs
+
 from allod.chat import ImagePart, Message, TextPart
 from allod.engine.runner import Runner
-from allod.interpreter import attempts, checks, listing, prompt, replay
+from allod.interpreter import attempts, checks
 from allod.interpreter.attempt import Attempt, Decision, Means, Outcome
+from allod.interpreter.briefing import Briefing, brief
 from allod.interpreter.events import PIECES, Changes, Code, Ended, Event, Notice, Started, Tried, Usage
 from allod.interpreter.events import Status as EndStatus
 from allod.interpreter.kernels import Kernel
+from allod.interpreter.lane import KernelFactory, Lane
 from allod.interpreter.profiles import Example, Profile
 from allod.interpreter.session import Session
-from allod.interpreter.turn import fits
 from allod.interpreter.workspace import Workspace
-
-KernelFactory = Callable[[Workspace], AbstractAsyncContextManager[Kernel]]
 
 
 class Agent:
@@ -49,19 +51,15 @@ class Agent:
         history: list[Message] | None = None,
         codes: list[str] | None = None,
     ) -> None:
-        self.workspace = workspace
         self.profile = profile
         self.history = list(history or [])  # the turns so far
         self.codes = list(codes or [])  # the blocks so far that ran
-        self.outcome = Outcome()
         self._kernels = kernels or self._start
         self._means = Means(runner, profile, asyncio.Event(), approve, ask)
         self._pictures: list[ImagePart] = []  # of the job at hand
-        self._read = ""  # the code that read the files of the job at hand
         self._example: Example | None = None  # stays for the conversation
-        self._session: Session | None = None
-        self._aside: dict[int, Workspace] = {}  # the work of earlier attempts at this job, by their number
-        self._stack = AsyncExitStack()
+        self._lane = self._over(workspace)
+        self._beside: list[Lane] = []  # where attempts are made at the same time
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,28 +70,37 @@ class Agent:
         await self.close()
 
     @property
+    def workspace(self) -> Workspace:
+        """What holds the work so far."""
+        return self._lane.workspace
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the last job went."""
+        return self._lane.outcome
+
+    @property
     def means(self) -> Means:
         """What jobs are done with: who does them may change it between two jobs."""
         return self._means
 
     async def close(self) -> None:
         """Ends the session. The workspace is left to the caller: apply or discard it."""
-        self._session = None
-        await self._stack.aclose()
+        await self._lane.leave()
 
     async def stop(self) -> None:
         """Ends what is going on: the model stops, code is interrupted, variables stay."""
         self._means.stop.set()
-        if self._session is not None:
-            await self._session.interrupt()
+        for lane in (self._lane, *self._beside):
+            await lane.interrupt()
 
     async def warm(self) -> None:
         """Starts the session, so that it is there when the first job comes."""
-        await (await self._open()).kernel.ready()
+        await (await self._lane.open()).kernel.ready()
 
     async def session(self) -> Session:
         """The session, started where it was not yet: for what a person runs in it besides jobs."""
-        return await self._open()
+        return await self._lane.open()
 
     async def run(
         self, task: str, *, conversation: str = "", pictures: Sequence[ImagePart] = ()
@@ -107,51 +114,48 @@ class Agent:
         self._pictures = list(pictures)
         self._means.stop.clear()
         yield Started(task, self._means.runner.facts.model, str(self.workspace.folder), conversation)
-        outcomes: list[Outcome] = []
+        made: list[Lane] = []  # one for each attempt
         hidden: dict[int, list[Event]] = {}  # what happened in attempts that were made out of sight
-        spare: Workspace | None = self.workspace.fork() if self._may_fork else None
+        spare = self.workspace.fork() if self._may_fork else None
         try:
-            while True:
-                number = len(outcomes)
-                async with aclosing(self._attempt(task, outcomes)) as inner:
-                    async for event in inner:
-                        if number in hidden:
-                            hidden[number].append(event)
-                        else:
-                            yield event
-                outcomes.append(self.outcome)
-                if spare is None or not (why := self._again(task, outcomes, time.monotonic() - begun)):
-                    break
-                yield Notice(why)
-                if any(outcome.status == "done" for outcome in outcomes):
-                    hidden[len(outcomes)] = []
-                last = len(outcomes) + 1 == self.profile.bounds.attempts
-                base, spare = spare, None if last else spare.fork()
-                await self._afresh(base, number)
-            winner = await self._choose(task, outcomes)
+            async with aclosing(self._first(task, made)) as events:
+                async for event in events:
+                    yield event
+            while spare is not None and (why := self._again(task, made, time.monotonic() - begun)):
+                together = self._together(made)
+                yield Notice(f"{why}, {together} times side by side" if together > 1 else why)
+                await made[-1].leave()
+                lanes = [self._over(spare.fork()) for _ in range(together)]
+                if together > 1:
+                    await self._side_by_side(task, made, lanes, hidden)
+                    continue
+                async with aclosing(self._next(task, made, lanes[0], hidden)) as events:
+                    async for event in events:
+                        yield event
+            winner = attempts.chosen(tries(made), asks=checks.asks_answer(task))
+            self._lane = made[winner]
         finally:
-            for unused in (spare, *self._aside.values()):
-                if unused is not None:
-                    unused.discard()
-            self._aside = {}
-        for event in self._told(winner, outcomes, hidden):
+            await self._drop(made, spare)
+        for event in self._told(winner, made, hidden):
             yield event
-        async with aclosing(self._end(outcomes, time.monotonic() - begun)) as inner:
+        async with aclosing(self._end(made, time.monotonic() - begun)) as inner:
             async for event in inner:
                 yield event
 
-    def _told(self, winner: int, outcomes: list[Outcome], hidden: dict[int, list[Event]]) -> list[Event]:
+    def _told(self, winner: int, made: list[Lane], hidden: dict[int, list[Event]]) -> list[Event]:
         """What is said once all were made: the one that is taken, where it was out of sight; a record of the others."""
         told: list[Event] = []
         if winner in hidden:
-            told.append(Notice(f"attempt {winner + 1} of {len(outcomes)} is taken instead: another came to the same"))
+            told.append(
+                Notice(f"attempt {winner + 1} of {len(made)} is taken instead: {attempts.why(winner, tries(made))}")
+            )
             told += [event for event in hidden[winner] if not isinstance(event, PIECES)]
-        for number, outcome in enumerate(outcomes):
+        for number, outcome in enumerate(lane.outcome for lane in made):
             if number != winner:
                 told.append(Tried(number + 1, outcome.status, outcome.reason, tuple(outcome.codes)))
         return told
 
-    async def _end(self, outcomes: list[Outcome], seconds: float) -> AsyncGenerator[Event]:
+    async def _end(self, made: list[Lane], seconds: float) -> AsyncGenerator[Event]:
         """Keeps what was said and done, and says how the job ended."""
         ended, reason = self.outcome.status, self.outcome.reason
         status: EndStatus = "gave_up" if ended in ("failed", "limit") else ended
@@ -163,6 +167,7 @@ class Agent:
         self.codes += self.outcome.codes
         if changes := await asyncio.to_thread(self.workspace.changes):
             yield Changes(tuple(changes))
+        outcomes = [lane.outcome for lane in made]
         yield Usage(
             sum(o.prompt_tokens for o in outcomes),
             sum(o.output_tokens for o in outcomes),
@@ -179,115 +184,121 @@ class Agent:
         """Whether attempts have no effect but on their fork: one that reached the network cannot be made undone."""
         return self.profile.bounds.attempts > 1 and not self.workspace.grants.outside
 
-    def _again(self, task: str, outcomes: list[Outcome], seconds: float) -> str:
+    def _together(self, made: list[Lane]) -> int:
+        """How many attempts are made next at the same time: one where a person looks at each block."""
+        bounds = self.profile.bounds
+        if self._means.approve is not None:
+            return 1
+        return max(1, min(bounds.together, bounds.attempts - len(made), self._means.runner.facts.slots))
+
+    def _again(self, task: str, made: list[Lane], seconds: float) -> str:
         """Why another attempt is worth its time, for a person; empty where none is."""
         agreeing = self._means.approve is None
-        return attempts.more(
-            tries(outcomes), self.profile.bounds, seconds, asks=checks.asks_answer(task), agreeing=agreeing
-        )
+        asks = checks.asks_answer(task)
+        return attempts.more(tries(made), self.profile.bounds, seconds, asks=asks, agreeing=agreeing)
 
-    async def _attempt(self, task: str, before: list[Outcome]) -> AsyncGenerator[Event]:
-        """One try, in the workspace as it is. ``before``: how the earlier ones went."""
-        session = await self._open()
+    async def _first(self, task: str, made: list[Lane]) -> AsyncGenerator[Event]:
+        """The attempt that everybody sees, where the work so far is."""
+        async with aclosing(self._attempt(task, self._lane, [], 0, self._means)) as events:
+            async for event in events:
+                yield event
+        made.append(self._lane)
+
+    async def _next(
+        self, task: str, made: list[Lane], lane: Lane, hidden: dict[int, list[Event]]
+    ) -> AsyncGenerator[Event]:
+        """One more, by itself; out of sight if it is to confirm what another one came to."""
+        number = len(made)
+        before = [each.outcome for each in made]
+        out_of_sight = any(outcome.status == "done" for outcome in before)
+        self._lane = lane
+        async with aclosing(self._attempt(task, lane, before, number, self._means)) as events:
+            async for event in events:
+                if out_of_sight:
+                    hidden.setdefault(number, []).append(event)
+                else:
+                    yield event
+        made.append(lane)
+
+    async def _side_by_side(
+        self, task: str, made: list[Lane], lanes: list[Lane], hidden: dict[int, list[Event]]
+    ) -> None:
+        """Several at once, out of sight, until enough agree; those that are still at it then are dropped.
+
+        Nobody answers their input(): two questions at a time are one too many.
+        """
+        before = [lane.outcome for lane in made]
+        means = structs.replace(self._means, ask=None)
+
+        async def one(lane: Lane, number: int) -> tuple[Lane, list[Event]]:
+            async with aclosing(self._attempt(task, lane, before, number, means)) as events:
+                seen = [event async for event in events]
+            await lane.leave()
+            return lane, seen
+
+        self._beside = lanes
+        running = {asyncio.create_task(one(lane, len(before) + place)) for place, lane in enumerate(lanes)}
+        try:
+            while running and not attempts.settled(tries(made), self.profile.bounds, asks=checks.asks_answer(task)):
+                ready, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for each in ready:
+                    lane, hidden[len(made)] = each.result()
+                    made.append(lane)
+        finally:
+            for each in running:
+                each.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            self._beside = []
+            for lane in lanes:
+                if lane not in made:
+                    await lane.drop()
+
+    async def _drop(self, made: list[Lane], spare: Workspace | None) -> None:
+        """Throws away what is not where the conversation goes on."""
+        for lane in made:
+            if lane is not self._lane:
+                await lane.drop()
+        if spare is not None:
+            await asyncio.to_thread(spare.discard)
+
+    async def _attempt(
+        self, task: str, lane: Lane, before: list[Outcome], number: int, means: Means
+    ) -> AsyncGenerator[Event]:
+        """One try. ``before``: how those went that it may learn from; ``number``: which one it is, from 0."""
+        lane.outcome = Outcome()
+        session = await lane.open()
         lessons = list(dict.fromkeys(outcome.lesson for outcome in before if outcome.lesson))[-3:]
         taught = bool(before and before[-1].lesson and before[-1].lesson not in [o.lesson for o in before[:-1]])
-        head: list[Message] = []
-        job: list[Message] = []
-        async with aclosing(self._job(session, task, lessons, head, job)) as inner:
-            async for event in inner:
-                yield event
+        asked = Briefing(task, self.profile, means.runner, self._example, goes_on=bool(self.history), lessons=lessons)
+        told = await brief(asked, session)
+        self._example = told.example
+        if told.read:
+            yield Code(told.read, author="allod")
+        job = told.job
         if self._pictures:
             job[-1] = Message("user", [TextPart(job[-1].text), *self._pictures])
         earlier = [outcome.work for outcome in before if outcome.status == "done"]
-        messages = [*head, *self.history, *job]
-        attempt = Attempt(self._means, session, task, messages, len(head), len(before), taught, earlier)
+        messages = [*told.head, *self.history, *job]
+        attempt = Attempt(means, session, task, messages, len(told.head), number, taught, earlier)
         async with aclosing(attempt.run()) as inner:
             async for event in inner:
                 yield event
-        self.outcome = attempt.outcome
-        self.outcome.messages = [*job, *attempt.outcome.messages]
-        self.outcome.codes = [*([self._read] if self._read else []), *attempt.outcome.codes]
-
-    async def _job(
-        self, session: Session, task: str, lessons: list[str], head: list[Message], job: list[Message]
-    ) -> AsyncGenerator[Event]:
-        """Looks at the folder, reads what the task needs, and writes what the conversation begins with."""
-        await session.begin()
-        self._read = ""
-        found = await session.look(task)
-        there = await session.variables() if self.history else []
-        wanted = [each for each in found.wanted(task) if not any(line.startswith(f"{each.name} is ") for line in there)]
-        read = [each for each in wanted if await session.read(each)]
-        kinds = [each.kind for each in read or found.named(task)]
-        if not self.history:
-            self._example = prompt.fitting(self.profile, task, kinds, not found.names)
-        head += prompt.prefix(self.profile, self._example, self.workspace.grants.net)
-        asked = prompt.asked(task, session.names, await session.linked(task, read))
-        if read:
-            self._read = "\n".join(line for each in read for line in each.load)
-            yield Code(self._read, author="allod")
-        most = self.profile.prompt.tokens if not self.history else 0
-        for limit in listing.limits(self.profile.prompt.listing):
-            job[:] = self._words(found, read, task, asked, there, lessons, limit)
-            if not most or await fits(self._means.runner, [*head, *job], most):
-                break
-
-    def _words(
-        self,
-        found: listing.Listing,
-        read: list[listing.Found],
-        task: str,
-        asked: str,
-        there: list[str],
-        lessons: list[str],
-        limit: int,
-    ) -> list[Message]:
-        """The folder and the job, told in about ``limit`` characters for the folder."""
-        folder = found.text(task, read, limit)
-        if read:
-            names = [*there, *listing.held(read, limit)]
-            return prompt.first_turn(folder, asked, [each.path for each in read], self._read, names, lessons)
-        if self.history:
-            return prompt.later_turn(folder, asked, there, lessons)
-        return prompt.first_turn(folder, asked, (), "", (), lessons)
+        lane.outcome = attempt.outcome
+        lane.outcome.messages = [*job, *attempt.outcome.messages]
+        lane.outcome.codes = [*([told.read] if told.read else []), *attempt.outcome.codes]
 
     def _start(self, workspace: Workspace) -> AbstractAsyncContextManager[Kernel]:
         return Kernel.start(workspace, self.profile.limits)
 
-    async def _open(self) -> Session:
-        """The session; a new one brings back the variables of the conversation."""
-        if self._session is None:
-            kernel = await self._stack.enter_async_context(self._kernels(self.workspace))
-            self._session = Session(self.workspace, kernel)
-            if code := replay.block(replay.remembered(self.codes)):
-                await self._session.hidden(code)
-        return self._session
-
-    async def _afresh(self, workspace: Workspace, number: int) -> None:
-        """Puts the work of an attempt aside; ``workspace`` takes its place."""
-        await self._leave()
-        self._aside[number] = self.workspace
-        self.workspace = workspace
-
-    async def _choose(self, task: str, outcomes: list[Outcome]) -> int:
-        """Takes up the work of the attempt that is believed; returns its number."""
-        winner = attempts.chosen(tries(outcomes), asks=checks.asks_answer(task))
-        if winner in self._aside:
-            await self._leave()
-            self.workspace.discard()
-            self.workspace = self._aside.pop(winner)
-            self.outcome = outcomes[winner]
-        return winner
-
-    async def _leave(self) -> None:
-        """Ends the session; the next one is of another workspace."""
-        await self.close()
-        self._stack = AsyncExitStack()
+    def _over(self, workspace: Workspace) -> Lane:
+        """A lane over a workspace; its session begins with the variables of the conversation."""
+        return Lane(workspace, self._kernels, self.codes)
 
 
-def tries(outcomes: list[Outcome]) -> list[attempts.Try]:
+def tries(made: Sequence[Lane]) -> list[attempts.Try]:
     """The attempts as they are judged."""
-    return [
-        attempts.Try(outcome.status, outcome.reason, outcome.crashed, outcome.blocks > 0, outcome.work)
-        for outcome in outcomes
-    ]
+    found: list[attempts.Try] = []
+    for outcome in (lane.outcome for lane in made):
+        ran = outcome.blocks > 0
+        found.append(attempts.Try(outcome.status, outcome.reason, outcome.crashed, ran, outcome.work))
+    return found

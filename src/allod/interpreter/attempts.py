@@ -69,6 +69,20 @@ def more(tries: Sequence[Try], bounds: Bounds, seconds: float, *, asks: bool, ag
     return "it is tried once more, to see whether it comes to the same" if len(good) == 1 else "they differ: once more"
 
 
+def settled(tries: Sequence[Try], bounds: Bounds, *, asks: bool) -> bool:
+    """Whether as many came to the same as have to."""
+    good = [each for each in tries if each.good]
+    return bool(good) and len(groups(good, asks)[0]) >= bounds.agree
+
+
+def why(winner: int, tries: Sequence[Try]) -> str:
+    """Why that one is taken, for a person."""
+    if not tries[winner].good:
+        return "none did better"
+    same = [each for each in tries if each.good and alike(each.work, tries[winner].work, False)]
+    return "another came to the same" if len(same) > 1 else "nothing was seen to be wrong with it"
+
+
 def chosen(tries: Sequence[Try], *, asks: bool) -> int:
     """Which to believe, by its place.
 

@@ -7,6 +7,7 @@ order, each statement by itself, and one that fails is passed over: it can only 
 
 import ast
 import textwrap
+from collections.abc import Sequence
 
 # Functions and methods with an effect outside the session.
 EFFECTS = frozenset([
@@ -22,7 +23,7 @@ NAMED = frozenset({"os.replace", "shutil.copy", "os.truncate"})
 KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def remembered(blocks: list[str]) -> list[str]:
+def remembered(blocks: Sequence[str]) -> list[str]:
     """The statements that make the variables of these blocks again, each as code of its own."""
     kept: list[str] = []
     for block in blocks:

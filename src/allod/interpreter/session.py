@@ -62,6 +62,11 @@ class Session:
         if self._running is not None:
             await self._running.answer(text)
 
+    @property
+    def running(self) -> bool:
+        """Whether code runs that can be interrupted."""
+        return self._running is not None
+
     async def interrupt(self) -> None:
         """Stops the code that runs; variables stay."""
         for kernel in self.kernels.values():

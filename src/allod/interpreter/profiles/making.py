@@ -28,6 +28,7 @@ WORDS = {
     "bounds.steps": "blocks of code that an attempt may run",
     "bounds.attempts": "tries from the beginning",
     "bounds.agree": "attempts that must come to the same before it is believed; 1: the first one is",
+    "bounds.together": "attempts at the same time, once the first was not enough; more than 1 pays on a GPU",
     "bounds.rest": "seconds without a job after which the kernels are let go until the next one",
     "bounds.patience": "seconds after which no new attempt is begun, and nothing mended",
     "bounds.context": "tokens",

@@ -63,6 +63,7 @@ class Bounds(Struct, frozen=True, forbid_unknown_fields=True):
     steps: Count = 4  # blocks an attempt may run
     attempts: Count = 3
     agree: Count = 2  # that must come to the same before it is believed; 1: the first that ran through is
+    together: Count = 1  # attempts made at the same time, once the first was not enough
     patience: Seconds = 150.0  # after which no new attempt is begun, and nothing mended
     context: Tokens = 8192
     rest: Seconds = 900.0  # without a job, after which the kernels are let go until the next one
