@@ -33,7 +33,7 @@ ORDER = (
 FIRST_NOT = r"(?!(?:where|which|so|then|one|with|sorted)\b)"
 THEN_NOT = r"(?!(?:for|in|from|of|with|and|to|as|on|by|only|sorted|each)\b)"
 NAME = rf"{FIRST_NOT}[\w-]+(?: {THEN_NOT}[\w-]+)?"
-COLUMNS = re.compile(rf"\bcolumns:?\s+({NAME}(?:(?:,? and |, ){NAME})+)")
+COLUMNS = re.compile(rf"\b[Cc]olumns:?\s+({NAME}(?:(?:,? and |, ){NAME})+)")
 # … and where no word says that they are columns: "save it as errors.csv with hour and count", "with a, b, c and d".
 WORD = r"(?!(?:tell|give|show|print|save|how|what|which|then|also|make|the|all|one|no|only)\b)\w+"
 MANY = rf"(?:{WORD}, )+{WORD} and {WORD}"
@@ -41,6 +41,25 @@ WITH = re.compile(
     rf"(?:\.(?:csv|xlsx|json) with (?={WORD} and |{MANY})|\bwith (?={WORD}, {WORD}, ))"
     rf"({MANY}|{WORD} and {WORD})\b(?! \w+ (?:and|of)\b)"
 )
+# "as songs.csv with one line a song: artist, title and rating", "into books.csv: isbn, title, year".
+COLON = re.compile(
+    rf"(?:\.(?:csv|tsv|xlsx|json)|\b(?:one|a|each) (?:line|row|object)[\w ]{{0,20}}): "
+    rf"((?:{WORD}, ){{2,}}(?:and )?{WORD}|{WORD}, {WORD},? and {WORD})(?=[.;\n]|$)"
+)
+ASIDE = re.compile(r" \([^()]*\)")
+BRACKETS = re.compile(rf"\.(?:csv|tsv|xlsx|json) \(({WORD}(?:, {WORD})+)\)")  # "readers.csv (name, loans)"
+# What a small model forgets most: which rows are meant, and what a table is to look like.
+CONDITION = re.compile(
+    r"(?:(?<=[,;:(.] )|(?<=and ))((?:but )?(?:without|only|except|excluding|leaving out|ignoring|not counting|"
+    r"leave out|skip|ignore|omit)\b(?!(?: any)? duplicates)[^,.:;()]{8,90})",
+    re.IGNORECASE,
+)
+LEFT_OUT = re.compile(r"[^.;:,]{6,90} (?:(?:are|is) (?:to be )?left out|do(?:es)? not count|must not be counted)\b")
+PIVOT = re.compile(
+    r"\b(?:one|a) row (?:for (?:each|every)|per|a) (\w+)\b.{0,60}?\b(?:one|a) column (?:for (?:each|every)|per|a) (\w+)"
+)
+SHEET = re.compile(r"\badd (?:a|another|one|the) (?:new |second |further )?sheet\b", re.IGNORECASE)
+WORKBOOK = re.compile(r"[\w./-]*\w\.xlsx\b")
 # "the revenue (units times price)": made in the rows, before anything is summed up.
 PRODUCT = re.compile(r"(?<![.\w])(\w+) \(([\w ]{2,30}?) (?:times|multiplied by|x|×|\*) ([\w ]{2,30})\)", re.IGNORECASE)
 EMPTY = re.compile(r"\bNaN\b")
@@ -171,6 +190,13 @@ def demands(task: str, names: set[str]) -> list[str]:
     there = {name.rpartition("/")[2].casefold() for name in names}
     found = [f"{made} is {one} times {other} of each row, made a column before anything is summed"
              for made, one, other in PRODUCT.findall(task)]  # fmt: skip
+    found += conditions(task)
+    for row, column in PIVOT.findall(task):
+        found.append(
+            f"one row for each {row}, one column for each {column}: .pivot_table(index=…, columns=…, values=…)"
+        )
+    if SHEET.search(task) and (book := WORKBOOK.search(task)):
+        found.append(f'keep its other sheets: pd.ExcelWriter("{book[0]}", engine="openpyxl", mode="a")')
     if example := renaming(task):
         found.append(example)
     if case := asked_case(task):
@@ -185,6 +211,12 @@ def demands(task: str, names: set[str]) -> list[str]:
     made = [name for name in made_files(task) if name.rpartition("/")[2].casefold() not in there]
     found += questions(task)
     return found + [f"save it as {name}{HOW.get(name.rpartition('.')[2].casefold(), '')}" for name in made[:3]]
+
+
+def conditions(task: str) -> list[str]:
+    """What is to be left out, or alone to be taken, in the words of the task."""
+    found = [match[1] for match in CONDITION.finditer(task)] + [match[0] for match in LEFT_OUT.finditer(task)]
+    return [part.strip() for part in found][:3]
 
 
 def questions(task: str) -> list[str]:
@@ -225,7 +257,8 @@ def made_files(task: str) -> list[str]:
 
 def asked_columns(task: str) -> list[str]:
     """The columns that a task lists: "with the columns country and revenue, highest first"."""
-    match = COLUMNS.search(task) or WITH.search(task)
+    match = COLUMNS.search(task) or WITH.search(task) or BRACKETS.search(task)
+    match = match or COLON.search(ASIDE.sub("", task))
     if match is None:
         return []
     listed = re.split(rf", (?={DOWN}|{UP}|{EITHER}|sorted)", match[1])[0]

@@ -80,7 +80,7 @@ def length(lines: list[str]) -> int:
     return sum(map(len, lines))
 
 
-DATA = ("table", "json", "log", "database", "document")
+DATA = ("table", "json", "xml", "settings", "log", "database", "document")
 FEW = 4  # files that are read for the model at most
 
 

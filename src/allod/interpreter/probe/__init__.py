@@ -17,11 +17,14 @@ from allod.interpreter.kernels.outputs import Output, Result
 
 PARTS = (
     "finding",
+    "encodings",
     "tables",
     "documents",
     "logs",
     "frames",
     "texts",
+    "markup",
+    "settings",
     "media",
     "walk",
     "results",

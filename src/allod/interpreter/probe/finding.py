@@ -97,8 +97,22 @@ def number_column(kept: Any) -> str:
     return f"{kept.min():g} to {kept.max():g}" if abs(kept.max()) < 1e6 else f"{kept.min()} to {kept.max()}"
 
 
+def nearly_numbers(kept: Any) -> str:
+    """Of a column of text that is numbers but for some cells: which those are."""
+    if not len(kept) or not all(isinstance(value, str) for value in kept.iloc[:1000]):
+        return ""
+    numbers = library("pandas").to_numeric(kept, errors="coerce")
+    odd = kept[numbers.isna()]
+    if not 0 < len(odd) <= 0.2 * len(kept):
+        return ""
+    found = ", ".join(f'"{short(value, 12)}"' for value in list(dict.fromkeys(odd))[:4])
+    return f'text: numbers, but {len(odd)} are none: {found}; pd.to_numeric(…, errors="coerce")'
+
+
 def text_column(kept: Any) -> str:
-    """Few different values are listed, many are shown by the first."""
+    """Few different values are listed, many are shown by the first; of numbers, what is none."""
+    if said := nearly_numbers(kept):
+        return said
     try:
         values = list(kept.value_counts().index[:7])
     except TypeError:  # lists or dicts in the cells

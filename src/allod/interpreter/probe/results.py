@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from allod.interpreter.probe import tables, texts
+from allod.interpreter.probe.encodings import encoding_of
 from allod.interpreter.probe.finding import library, short
 from allod.interpreter.probe.walk import inspect
 
@@ -66,8 +67,8 @@ def frames(path: Path) -> list[Any]:
         return list(pandas.read_excel(path, sheet_name=None, nrows=50_000).values())[:6]
     with path.open("rb") as file:
         data = file.read(tables.WHOLE)
-    separator = tables.shape(data.decode(tables.encoding_of(data), "replace")[:200_000])[0] or ","
-    return [pandas.read_csv(path, sep=separator, encoding=tables.encoding_of(data), nrows=50_000)]
+    separator = tables.shape(data.decode(encoding_of(data), "replace")[:200_000])[0] or ","
+    return [pandas.read_csv(path, sep=separator, encoding=encoding_of(data), nrows=50_000)]
 
 
 def describe(frame: Any, result: Result) -> None:

@@ -7,7 +7,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, short, variable
+from allod.interpreter.probe.encodings import encoding_of
+from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, variable
 
 TABLES = 12  # of a database
 MOST_ROWS = 100_000  # of a table of a database that is read
@@ -15,25 +16,9 @@ WHOLE = 30_000_000  # bytes of a table that are read whole; of a larger one the 
 SEPARATORS = ",;\t|"
 COMMA_DECIMAL = re.compile(r"-?\d{1,3}(?:\.\d{3})*,\d+|-?\d+,\d+")
 DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?)?")
+DOTTED = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2\d{4}(?: \d\d:\d\d(?::\d\d)?)?")
 ZERO_FIRST = re.compile(r"0\d+")
 NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*%?")
-
-
-def encoding_of(data: bytes) -> str:
-    """utf-8, utf-8-sig, utf-16, cp1252 or latin-1, by the bytes."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
-    if data[:3] == b"\xef\xbb\xbf":
-        return "utf-8-sig"
-    for name in ("utf-8", "cp1252"):
-        try:
-            data.decode(name)
-        except UnicodeDecodeError as error:
-            if name == "utf-8" and error.start > len(data) - 4:  # the sample ends within a character
-                return name
-        else:
-            return name
-    return "latin-1"
 
 
 def shape(text: str) -> tuple[str, int, list[list[str]]]:
@@ -72,7 +57,8 @@ def comma_separated(path: Path, finding: Finding) -> None:
     if start:
         arguments.append(f"skiprows={start}")
     arguments += cell_arguments(separator, rows)
-    read_csv(finding, arguments, len(data) == WHOLE)
+    if read_csv(finding, arguments, len(data) == WHOLE):
+        finding.lines.append(damage(text, separator, start))
     if encoding != "utf-8":
         finding.about += f", {encoding}"
 
@@ -91,28 +77,52 @@ def cell_arguments(separator: str, rows: list[list[str]]) -> list[str]:
     by_column = {name: [row[at].strip() for row in rows[1:] if len(row) > at] for at, name in enumerate(head)}
     dates = [n for n, values in by_column.items() if any(values) and all(map(DATE.fullmatch, filter(None, values)))]
     zeros = [name for name, values in by_column.items() if any(map(ZERO_FIRST.fullmatch, values))]
+    ways = {name: written(list(filter(None, values))) for name, values in by_column.items()}
+    if not dates and len(set(filter(None, ways.values()))) == 1:  # one argument says how all of them are written
+        dates = [name for name, way in ways.items() if way]
     if dates:
         arguments.append(f"parse_dates=[{', '.join(map(quoted, dates))}]")
+        arguments += ["dayfirst=True"] if ways[dates[0]] == "day" else []
     if zeros:
         arguments.append(f"dtype={{{', '.join(f'{quoted(name)}: str' for name in zeros)}}}")
     return arguments
 
 
-def read_csv(finding: Finding, arguments: list[str], large: bool) -> None:
-    """Runs the very line that the job is given, and says what came of it."""
+def written(values: list[str]) -> str:
+    """Whether dates have the day or the month first, with dots always the day; empty where it is unclear, or none."""
+    found = [match for value in values if (match := DOTTED.fullmatch(value))]
+    if not values or len(found) < len(values):
+        return ""
+    first, second = (max(int(match[at]) for match in found) for at in (1, 3))
+    if second <= 12 and (first > 12 or all(match[2] == "." for match in found)):
+        return "day" if first <= 31 else ""
+    return "month" if first <= 12 < second <= 31 else ""
+
+
+def damage(text: str, separator: str, start: int) -> str:
+    """How many lines have too many fields, which pandas leaves out, and how many too few, which it fills up."""
+    widths = [len(row) for row in csv.reader(io.StringIO(text), delimiter=separator) if row][start:]
+    long, few = (sum(sign * width > sign * widths[0] for width in widths) for sign in (1, -1))
+    return f"damaged: {long} lines with too many fields are not in it, {few} with too few are in it"
+
+
+def read_csv(finding: Finding, arguments: list[str], large: bool) -> bool:
+    """Runs the very line that the job is given, and says what came of it; whether rows had to be left out."""
     pandas = library("pandas")
     limit = ["nrows=20000"] if large else []
+    damaged = False
     try:
         frame = eval(f"pd.read_csv({', '.join(arguments + limit)})", {"pd": pandas})
-    except pandas.errors.ParserError as error:
+    except pandas.errors.ParserError:
+        damaged = True
         arguments.append('on_bad_lines="skip"')
         frame = eval(f"pd.read_csv({', '.join(arguments + limit)})", {"pd": pandas})
-        finding.lines.append(f"damaged rows are left out: {short(error, 90)}")
     finding.kind = "table"
     finding.about = "table of more than 20000 rows" if large else f"table of {len(frame)} rows"
     finding.name = variable(finding.path)
     finding.what = f"a DataFrame, {finding.about.removeprefix('table of ')}, columns: {columns(frame)}"
     finding.load = [f"{finding.name} = pd.read_csv({', '.join(arguments)})"]
+    return damaged
 
 
 def workbook(path: Path, finding: Finding) -> None:

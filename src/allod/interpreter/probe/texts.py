@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from allod.interpreter.probe import frames, logs
 from allod.interpreter.probe.documents import numeric_lines
+from allod.interpreter.probe.encodings import encoding_of
 from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, short, variable
-from allod.interpreter.probe.tables import encoding_of
 
 MOST = 30_000_000  # bytes of a text that are read
 

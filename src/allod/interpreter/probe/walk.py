@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from allod.interpreter.probe import documents, media, tables, texts
+from allod.interpreter.probe import documents, markup, media, settings, tables, texts
 from allod.interpreter.probe.finding import Finding
 
 Reader = Callable[[Path, Finding], None]
@@ -19,12 +19,18 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys((".db", ".sqlite", ".sqlite3"), tables.database),
     ".pdf": documents.pdf,
     ".docx": documents.word,
+    ".xml": markup.xml,
+    **dict.fromkeys((".html", ".htm"), markup.page),
+    **dict.fromkeys((".ini", ".cfg"), settings.ini),
+    ".toml": settings.toml,
     **dict.fromkeys((".json", ".jsonl", ".ndjson", ".geojson"), texts.structured),
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"), media.picture),
     **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz"), media.archive),
 }
 SKIPPED = {".git", ".venv", "node_modules", "__pycache__", ".ipynb_checkpoints", ".DS_Store"}
 LOOKED_AT = 24  # files that are opened
+WRITTEN_BY_HAND = {".xml", ".html", ".htm", ".ini", ".cfg", ".toml"}  # to be changed as text, so that the rest stays
+CHANGED = re.compile(r"\b(?:chang|edit|set|add|append|insert|remov|delet|replac|renam|updat|correct|fix)(?:e?s|ed)?\b")
 
 
 def look(task: str, seconds: float, names: int) -> str:
@@ -42,7 +48,7 @@ def look(task: str, seconds: float, names: int) -> str:
     for path, size in sorted(found, key=order)[:LOOKED_AT]:
         if time.monotonic() > until:
             break
-        files.append(inspect(path, size))
+        files.append(inspect(path, size, as_text=is_changed(path, said)))
     return json.dumps({"files": [dataclasses.asdict(f) for f in files], "names": found, "more": more})
 
 
@@ -69,18 +75,27 @@ def walk(top: Path, most: int, until: float) -> tuple[list[tuple[str, int]], boo
     return found, False
 
 
-def inspect(path: str, size: int) -> Finding:
+def is_changed(path: str, said: str) -> bool:
+    """Whether a task has a file that people write changed in its place: no other file is spoken of."""
+    if Path(path).suffix.lower() not in WRITTEN_BY_HAND or not CHANGED.search(said):
+        return False
+    return {name.rpartition("/")[2] for name in re.findall(r"[\w./-]*\w\.[a-z]\w{1,4}\b", said)} <= {
+        path.rpartition("/")[2].casefold()
+    }
+
+
+def inspect(path: str, size: int, as_text: bool = False) -> Finding:
     """What one file holds; never raises, whatever the file does to its reader."""
     finding = Finding(path, size)
     if not size:
         finding.about = "empty"
         return finding
     suffix = Path(path).suffix.lower()
-    reader = READERS.get(suffix)
+    reader = READERS.get(suffix) if not as_text else None
     attempts: list[Reader] = [reader] if reader else []
     if suffix in (".txt", "") and reader is None:
         attempts.append(tables_only_if_regular)
-    if reader is None or reader in (tables.comma_separated, texts.structured):
+    if reader is None or suffix in WRITTEN_BY_HAND or reader in (tables.comma_separated, texts.structured):
         attempts.append(texts.plain)
     problem = ""
     for attempt in attempts:

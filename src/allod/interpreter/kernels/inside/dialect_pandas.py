@@ -90,7 +90,7 @@ def arguments(pd):
     bad = lambda value: "error" if value else "skip"  # noqa: E731
     frame = pd.DataFrame
     frame.to_excel = mended(frame.to_excel, {"encoding": None, "verbose": None})
-    frame.to_csv = mended(frame.to_csv, {"line_terminator": ("lineterminator", same)})
+    frame.to_csv = mended(frame.to_csv, {"line_terminator": ("lineterminator", same), "thousands": None})
     pd.read_csv = mended(
         pd.read_csv,
         {"error_bad_lines": ("on_bad_lines", bad), "warn_bad_lines": None, "mangle_dupe_cols": None, "squeeze": None},
