@@ -41,6 +41,18 @@ def test_files_that_are_to_be_made(task: str, files: list[str]) -> None:
         ("with the columns Product, Units, and Price for each month", ["Product", "Units", "Price"]),
         ("Save as errors.csv with hour and count, and tell me", ["hour", "count"]),
         ("one row for each copy with title, author, year and shelf.", ["title", "author", "year", "shelf"]),
+        (
+            "as songs.csv with one line a song: artist, title, and rating (empty where there is none).",
+            ["artist", "title", "rating"],
+        ),
+        (
+            "into books.csv: isbn, title, authors (several by a semicolon), year. Only those in print.",
+            ["isbn", "title", "authors", "year"],
+        ),
+        ("most first, as readers.csv (name, loans).", ["name", "loans"]),
+        ("Columns: agent, open, closed, days.", ["agent", "open", "closed", "days"]),
+        ("Make a.csv: sort it, drop the empty rows and save it", []),
+        ("Look at a.csv (from Ann, who has left)", []),
         ("make x.xlsx with name and average grade of each pupil", []),
         ("with Ann and Bob", []),
         ("Convert it to a normal file cities.csv with commas, and tell me the total", []),
@@ -220,3 +232,39 @@ def test_files_that_nobody_spoke_of_stay_as_they_are(task: str, touched: list[st
     assert bool(unspoken(task, touched)) == wrong
     if wrong:
         assert touched[0] in unspoken(task, touched) and "d.jpg" not in unspoken(task, touched)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (
+            "Save them as a.csv, without the trips that take longer than 60 minutes.",
+            "without the trips that take longer than 60 minutes",
+        ),
+        (
+            "Turn a.xml into a.csv. Only the books that are in print (available is yes).",
+            "Only the books that are in print",
+        ),
+        (
+            "Sum it up. Orders of customers who have left do not count.",
+            "Orders of customers who have left do not count",
+        ),
+        (
+            "a row for each town and a column for each month, plus the sum",
+            "one row for each town, one column for each month: .pivot_table(index=…, columns=…, values=…)",
+        ),
+        (
+            "Add a sheet named Sum to g.xlsx",
+            'keep its other sheets: pd.ExcelWriter("g.xlsx", engine="openpyxl", mode="a")',
+        ),
+    ],
+)
+def test_what_is_easily_forgotten_is_said_once_more(task: str, said: str) -> None:
+    assert said in demands(task, {"a.csv", "g.xlsx"})
+
+
+@pytest.mark.parametrize(
+    "task", ["each only once, without duplicates", "Who only drinks tea?", "a row of trees, a column of smoke", "."]
+)
+def test_no_condition_where_there_is_none(task: str) -> None:
+    assert not checks.conditions(task)

@@ -32,6 +32,7 @@ WRONG = {
 RIGHT = {
     "df['m'] = df.groupby('k')['q'].transform('mean')\nprint(df['m'].sum())": "15.0",
     "df['m'] = df['k'].map(df.groupby('k')['q'].mean())\nprint(df['m'].sum())": "15.0",
+    "print(len(df.to_csv(index=False, thousands=None)) > 9)": "True",
     "df['r'] = df.q * df.p\nprint(df.groupby('k')['r'].sum().sum())": "70.0",
     "g = df.groupby('k').agg({'q': 'sum', 'p': 'mean'})\nprint((g.q * g.p).sum())": "69.0",
     "g = df.groupby('k')[['q', 'p']].sum()\nprint((g.q / g.p * 2).round(2).tolist())": "[1.2, 1.56, 1.67]",

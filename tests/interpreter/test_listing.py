@@ -116,8 +116,36 @@ def test_lines_before_the_heading_and_no_heading(folder: Path) -> None:
 def test_damaged_rows_are_left_out_and_told(folder: Path) -> None:
     Path("a.csv").write_text("x,y\n1,2\n3,4,5,6\n7,8\n" + "9,9\n" * 20)
     found = one()
-    assert "damaged" in found.lines[0]
+    assert found.lines[0] == "damaged: 1 lines with too many fields are not in it, 0 with too few are in it"
     assert len(load(found)[found.name]) == 22
+
+
+def test_cells_that_are_no_numbers_among_numbers_are_told(folder: Path) -> None:
+    Path("a.csv").write_text("x\n" + "".join(f"{'ERR' if i in (3, 7) else i}\n" for i in range(30)))
+    assert '(text: numbers, but 2 are none: "ERR"; pd.to_numeric(…, errors="coerce"))' in one().what
+    Path("a.csv").write_text("x\n" + "ERR\nOK\n" * 9)
+    assert "numbers" not in one().what
+
+
+@pytest.mark.parametrize(
+    ("days", "first", "arguments"),
+    [
+        (["03.04.2024", "05.06.2024"], "2024-04-03", 'parse_dates=["day"], dayfirst=True'),
+        (["03/04/2024", "25/06/2024"], "2024-04-03", 'parse_dates=["day"], dayfirst=True'),
+        (["03/04/2024", "06/25/2024"], "2024-03-04", 'parse_dates=["day"]'),
+        (["03.04.2024 07:30", "", "05.06.2024 08:00"], "2024-04-03", 'parse_dates=["day"], dayfirst=True'),
+        (["03/04/2024", "05/06/2024"], "", ""),
+        (["03.04.2024", "soon"], "", ""),
+        (["99.99.2024"], "", ""),
+    ],
+)
+def test_dates_with_the_day_or_the_month_first(folder: Path, days: list[str], first: str, arguments: str) -> None:
+    Path("a.csv").write_text("n,day\n" + "".join(f"{i},{day}\n" for i, day in enumerate(days)))
+    found = one()
+    assert (arguments or "a.csv") in found.load[0]
+    day = load(found)[found.name]["day"][0]
+    assert f"{day:%Y-%m-%d}" == first if first else day == days[0]
+    assert ("parse_dates" in found.load[0]) is bool(first)
 
 
 def test_text_that_is_a_table(folder: Path) -> None:
