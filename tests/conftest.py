@@ -1,6 +1,7 @@
 """Fixtures everything uses: a home of its own for each test, and SmolLM2's real weights."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from allod.home import Home
 # Nothing here may look at the user's own home or settings.
 for key in [k for k in os.environ if k.startswith("ALLOD_")]:
     del os.environ[key]
+
+# A shell starts what runs in the background deaf to Ctrl-C, and children would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
