@@ -193,8 +193,28 @@ async def test_a_block_that_fails_again_begins_a_fresh_attempt(home: Home, folde
         assert (the(Usage, seen).attempts, the(Ended, seen).status) == (2, "done")
 
 
+async def test_a_block_that_failed_in_an_attempt_before_is_not_run_again(home: Home, folder: Path) -> None:
+    bad = block("print(sales.cost.sum())")
+    replies = [bad, bad, bad, bad, block("print(sales.units.sum())"), "Ten."]
+    async with Job(home, folder, replies, bounds={"attempts": 2, "agree": 1}) as job:
+        seen = await job.do("How many units?")
+        assert the(Ended, seen).status == "done"
+        assert [c.code for c in every(Code, seen) if c.author == "model"].count("print(sales.cost.sum())") == 1
+        assert len([e for e in every(Notice, seen) if "with an error before" in e.text]) == 2
+        options = [request.options for request in job.runner.requests if isinstance(request, ChatRequest)]
+        assert len({each.seed for each in options[2:5]}) == 3
+        assert options[3].temperature == job.agent.profile.sampling.afresh
+
+
+async def test_a_model_that_knows_but_one_block_comes_to_an_end(home: Home, folder: Path) -> None:
+    bad = block("print(sales.cost.sum())")
+    async with Job(home, folder, [bad] * 30, bounds={"attempts": 3}) as job:
+        seen = await job.do("How many units?")
+        assert the(Ended, seen).status == "gave_up"
+
+
 async def test_giving_up_is_said(home: Home, folder: Path) -> None:
-    async with Job(home, folder, [block("1/0"), block("1/0")] * 2, bounds={"attempts": 2}) as job:
+    async with Job(home, folder, [block("1/0")] * 2 + [block("2/0")] * 2, bounds={"attempts": 2}) as job:
         seen = await job.do("Divide")
         end = the(Ended, seen)
         assert end.status == "gave_up"

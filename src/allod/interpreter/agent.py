@@ -268,7 +268,6 @@ class Agent:
         lane.outcome = Outcome()
         session = await lane.open()
         lessons = list(dict.fromkeys(outcome.lesson for outcome in before if outcome.lesson))[-3:]
-        taught = bool(before and before[-1].lesson and before[-1].lesson not in [o.lesson for o in before[:-1]])
         asked = Briefing(task, self.profile, means.runner, self._example, goes_on=bool(self.history), lessons=lessons)
         told = await brief(asked, session)
         self._example = told.example
@@ -277,9 +276,8 @@ class Agent:
         job = told.job
         if self._pictures:
             job[-1] = Message("user", [TextPart(job[-1].text), *self._pictures])
-        earlier = [outcome.work for outcome in before if outcome.status == "done"]
         messages = [*told.head, *self.history, *job]
-        attempt = Attempt(means, session, task, messages, len(told.head), number, taught, earlier)
+        attempt = Attempt(means, session, task, messages, len(told.head), number, before)
         async with aclosing(attempt.run()) as inner:
             async for event in inner:
                 yield event

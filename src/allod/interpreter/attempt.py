@@ -28,6 +28,8 @@ from allod.interpreter.profiles import Profile
 from allod.interpreter.session import Session
 from allod.interpreter.turn import Turn, fitted
 
+REPEATS = 2  # times that a model is asked for another block than one that failed before
+
 
 class Decision(Struct, frozen=True):
     """What a person says to a block: run it (as it is, or as they edited it), or not."""
@@ -58,6 +60,7 @@ class Outcome(Struct):
     lesson: str = ""  # what another attempt should mind
     messages: list[Message] = field(default_factory=list[Message])  # what was said after the job
     codes: list[str] = field(default_factory=list[str])  # blocks that ran without an error
+    crashing: list[str] = field(default_factory=list[str])  # blocks that ended with an error
     crashed: bool = True  # the last block failed, or none ran
     work: Work = field(default_factory=Work)
     prompt_tokens: int = 0
@@ -66,7 +69,11 @@ class Outcome(Struct):
 
 
 class Attempt:
-    """One try. ``messages`` ends with the job; its first ``fixed`` are never dropped. See ``outcome`` after ``run``."""
+    """One try. ``messages`` ends with the job; its first ``fixed`` are never dropped. See ``outcome`` after ``run``.
+
+    ``number``: which one it is, from 0. ``before``: how those went that it may learn from; fewer than ``number`` where
+    others are made beside it.
+    """
 
     def __init__(
         self,
@@ -76,8 +83,7 @@ class Attempt:
         messages: list[Message],
         fixed: int,
         number: int,
-        taught: bool = False,
-        earlier: Sequence[Work] = (),
+        before: Sequence[Outcome] = (),
     ) -> None:
         self.means = means
         self.session = session
@@ -85,13 +91,16 @@ class Attempt:
         self.messages = messages
         self.fixed = fixed
         self.number = number
-        self.taught = taught  # it is told something that no earlier attempt was
-        self.earlier = earlier  # what the attempts before came to that nothing was seen to be wrong with
+        self.before = before
+        self.taught = number == len(before) and is_taught(before)
         self.outcome = Outcome()
         self._failing: set[str] = set()  # blocks that did not do
+        self._known = {block for outcome in before for block in outcome.crashing}
+        self._repeated = 0  # times that its first block was one of these
         self._problems: list[str] = []  # of the last block
         self._turns = 0  # answers of the model
-        self._opening = self._first_words()  # what the model's next answer begins with
+        self._begins = self._first_words()  # what its first block begins with, put into the model's mouth
+        self._opening = self._begins  # what the model's next answer begins with
         self._asked = ""  # what the model asked the user instead of working
         self._printed = ""  # by the last block that ran
 
@@ -138,11 +147,11 @@ class Attempt:
         profile = self.means.profile
         sampling = profile.sampling
         warm = sampling.afresh if self.number else sampling.repair if self._failing else 0.0
-        if self.taught and not self._failing:
+        if self.taught and not self._failing and not self._repeated:
             warm = 0.0  # what it was told makes it go another way
         options = Options(
             temperature=max(sampling.temperature, warm),
-            seed=sampling.seed + self.number,
+            seed=sampling.seed + self.number + 1000 * self._repeated,
             max_tokens=sampling.max_tokens,
         )
         context = min(profile.bounds.context, self.means.runner.facts.context or profile.bounds.context)
@@ -164,6 +173,8 @@ class Attempt:
             self._end("limit", f"it was not done after {bounds.steps} blocks of code")
         elif turn.block is not None and turn.block.code.strip() in self._failing:
             self._end("failed", "the model wrote the same block again, which had not done")
+        elif turn.block is not None and self._is_known(turn.block):
+            yield Notice("that block ended with an error before, so it is asked for another")
         elif turn.block is not None:
             async with aclosing(self._try(turn.block)) as inner:
                 async for event in inner:
@@ -179,6 +190,15 @@ class Attempt:
         else:
             yield Answer(turn.said.strip())
             self._finish(turn.said.strip())
+
+    def _is_known(self, block: Block) -> bool:
+        """Whether the first block is one that failed before: the model is asked again then, warmer."""
+        if self.outcome.blocks or block.code.strip() not in self._known or self._repeated == REPEATS:
+            return False
+        self._repeated += 1
+        self.messages.pop()
+        self._opening = self._begins
+        return True
 
     def _finish(self, said: str) -> None:
         """The model said its last word."""
@@ -239,7 +259,8 @@ class Attempt:
         if self._problems or not printed.strip():
             return ""
         work = Work(self.session.work, "", printed)
-        return next((each.answer for each in self.earlier if same_printed(each, work)), "")
+        earlier = [outcome.work for outcome in self.before if outcome.status == "done"]
+        return next((each.answer for each in earlier if same_printed(each, work)), "")
 
     async def _run(self, code: Code, printed: "Printed") -> AsyncGenerator[Event]:
         ask = self.means.ask
@@ -257,6 +278,7 @@ class Attempt:
         if failure is not None:
             hint = advice(failure)
             error = failure.text if hint in failure.text else f"{failure.text}\n{hint}"
+            self.outcome.crashing.append(block.code.strip())
             self._problems = [f"{failure.name}: {failure.message}".strip(": ")[:200]]
             self.outcome.lesson = hint or (failure.message if failure.name == "NotMeant" else "")
             ask = prompt.mend(self.task)
@@ -277,6 +299,11 @@ class Attempt:
             self._end("failed", touched)
         self.outcome.crashed = failure is not None
         self._say(prompt.outcome(printed.text, written, ask, self.means.profile.prompt, error))
+
+
+def is_taught(before: Sequence[Outcome]) -> bool:
+    """Whether the last attempt left a lesson that none before it had."""
+    return bool(before and before[-1].lesson and before[-1].lesson not in [o.lesson for o in before[:-1]])
 
 
 def question_in(said: str) -> str:
