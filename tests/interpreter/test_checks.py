@@ -268,3 +268,25 @@ def test_what_is_easily_forgotten_is_said_once_more(task: str, said: str) -> Non
 )
 def test_no_condition_where_there_is_none(task: str) -> None:
     assert not checks.conditions(task)
+
+
+@pytest.mark.parametrize(
+    ("task", "columns"),
+    [
+        ("a column for each month, plus a column year with the sum", ["year"]),
+        ("Put it into a further column final_price of priced.csv", ["final_price"]),
+        ("with the additional column price.", ["price"]),
+        ("Add a column called net with the price without tax", ["net"]),
+        ("add a new column for each of them, and a column with the sum", []),
+        ("Sum the last column of a.csv", []),
+    ],
+)
+def test_columns_besides_others(task: str, columns: list[str]) -> None:
+    assert checks.more_columns(task) == columns
+
+
+def test_a_column_besides_others_is_missed() -> None:
+    table = Result("a.csv", columns=["town", "Jan"], rows=2)
+    task = "Make a.csv, a row for each town, plus a column year with the sum"
+    assert checks.table_problems(task, table) == ["a.csv has no column year."]
+    assert not checks.table_problems(task, Result("a.csv", columns=["town", "Year"], rows=2))

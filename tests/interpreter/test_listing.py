@@ -120,11 +120,21 @@ def test_damaged_rows_are_left_out_and_told(folder: Path) -> None:
     assert len(load(found)[found.name]) == 22
 
 
-def test_cells_that_are_no_numbers_among_numbers_are_told(folder: Path) -> None:
+def test_words_among_numbers_are_empty_cells_and_told(folder: Path) -> None:
     Path("a.csv").write_text("x\n" + "".join(f"{'ERR' if i in (3, 7) else i}\n" for i in range(30)))
-    assert '(text: numbers, but 2 are none: "ERR"; pd.to_numeric(…, errors="coerce"))' in one().what
+    found = one()
+    assert 'of x 2 are none: "ERR", and empty now' in found.lines
+    assert "x (0 to 29, 2 empty)" in found.what
+    assert load(found)[found.name]["x"].sum() == sum(range(30)) - 10
     Path("a.csv").write_text("x\n" + "ERR\nOK\n" * 9)
-    assert "numbers" not in one().what
+    assert not one().lines
+
+
+def test_house_numbers_stay_text(folder: Path) -> None:
+    Path("a.csv").write_text("x\n" + "12a\n" + "7\n3\n" * 9)
+    found = one()
+    assert 'x (text: numbers, but 1 is none: "12a"; pd.to_numeric(…, errors="coerce"))' in found.what
+    assert load(found)[found.name]["x"][0] == "12a"
 
 
 @pytest.mark.parametrize(

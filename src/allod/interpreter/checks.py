@@ -58,6 +58,13 @@ LEFT_OUT = re.compile(r"[^.;:,]{6,90} (?:(?:are|is) (?:to be )?left out|do(?:es)
 PIVOT = re.compile(
     r"\b(?:one|a) row (?:for (?:each|every)|per|a) (\w+)\b.{0,60}?\b(?:one|a) column (?:for (?:each|every)|per|a) (\w+)"
 )
+# "plus a column year with the sum", "into a further column final_price": one by itself, with others there.
+ONE = r"(?!(?:for|with|of|in|to|that|which|is|and|on|by|from|at|each|every|per|where|as|it|them|the|names?|or)\b)\w+"
+COLUMN = re.compile(
+    rf"\b(?:(?:new|further|additional|extra|another|last) column (?:called |named )?({ONE})|"
+    rf"(?:plus|and|add) an? (?:new |last )?column (?:called |named )?({ONE}) (?:with|for|of|that)\b[^,.;]*)",
+    re.IGNORECASE,
+)
 SHEET = re.compile(r"\badd (?:a|another|one|the) (?:new |second |further )?sheet\b", re.IGNORECASE)
 WORKBOOK = re.compile(r"[\w./-]*\w\.xlsx\b")
 # "the revenue (units times price)": made in the rows, before anything is summed up.
@@ -147,6 +154,8 @@ def table_problems(task: str, table: Result, alone: bool = True) -> list[str]:
         )
         if names := renames(missing, [name for name in table.columns if key(name) not in map(key, asked)]):
             found.append(f"Use .rename(columns={names}).")
+    if not asked and (lacks := [name for name in more_columns(task) if key(name) not in map(key, table.columns)]):
+        found.append(f"{table.path} has no column {lacks[0]}.")
     if any(name.startswith("Unnamed: 0") for name in table.columns):
         found.append(f"{table.path} has an index column; save it with index=False.")
     if table.rows == 0 and alone:
@@ -195,6 +204,7 @@ def demands(task: str, names: set[str]) -> list[str]:
         found.append(
             f"one row for each {row}, one column for each {column}: .pivot_table(index=…, columns=…, values=…)"
         )
+    found += [match[0] for match in COLUMN.finditer(task)]
     if SHEET.search(task) and (book := WORKBOOK.search(task)):
         found.append(f'keep its other sheets: pd.ExcelWriter("{book[0]}", engine="openpyxl", mode="a")')
     if example := renaming(task):
@@ -263,6 +273,11 @@ def asked_columns(task: str) -> list[str]:
         return []
     listed = re.split(rf", (?={DOWN}|{UP}|{EITHER}|sorted)", match[1])[0]
     return [name.strip() for name in re.split(r",\s*(?:and )?| and ", listed) if name.strip()]
+
+
+def more_columns(task: str) -> list[str]:
+    """The columns that a task wants besides others."""
+    return [match[1] or match[2] for match in COLUMN.finditer(task)]
 
 
 def asked_order(task: str) -> tuple[str, str]:

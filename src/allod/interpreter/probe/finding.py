@@ -99,14 +99,23 @@ def number_column(kept: Any) -> str:
 
 def nearly_numbers(kept: Any) -> str:
     """Of a column of text that is numbers but for some cells: which those are."""
+    if not (odd := no_numbers(kept)):
+        return ""
+    return f'text: numbers, but {told(odd)}; pd.to_numeric(…, errors="coerce")'
+
+
+def no_numbers(kept: Any) -> list[str]:
+    """The cells of a column that are no numbers, where at least four of five are; empty where all or too few are."""
     if not len(kept) or not all(isinstance(value, str) for value in kept.iloc[:1000]):
-        return ""
-    numbers = library("pandas").to_numeric(kept, errors="coerce")
-    odd = kept[numbers.isna()]
-    if not 0 < len(odd) <= 0.2 * len(kept):
-        return ""
+        return []
+    odd = kept[library("pandas").to_numeric(kept, errors="coerce").isna()]
+    return [str(value) for value in odd] if len(odd) <= 0.2 * len(kept) else []
+
+
+def told(odd: list[str]) -> str:
+    """``3 are none: "ERR", "-"``."""
     found = ", ".join(f'"{short(value, 12)}"' for value in list(dict.fromkeys(odd))[:4])
-    return f'text: numbers, but {len(odd)} are none: {found}; pd.to_numeric(…, errors="coerce")'
+    return f"{len(odd)} {'is' if len(odd) == 1 else 'are'} none: {found}"
 
 
 def text_column(kept: Any) -> str:

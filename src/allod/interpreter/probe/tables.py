@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from allod.interpreter.probe.encodings import encoding_of
-from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, variable
+from allod.interpreter.probe.finding import Finding, columns, library, no_numbers, quoted, ran, told, variable
 
 TABLES = 12  # of a database
 MOST_ROWS = 100_000  # of a table of a database that is read
@@ -120,9 +120,25 @@ def read_csv(finding: Finding, arguments: list[str], large: bool) -> bool:
     finding.kind = "table"
     finding.about = "table of more than 20000 rows" if large else f"table of {len(frame)} rows"
     finding.name = variable(finding.path)
+    finding.load = [f"{finding.name} = pd.read_csv({', '.join(arguments)})", *numbers(finding, frame)]
     finding.what = f"a DataFrame, {finding.about.removeprefix('table of ')}, columns: {columns(frame)}"
-    finding.load = [f"{finding.name} = pd.read_csv({', '.join(arguments)})"]
     return damaged
+
+
+def numbers(finding: Finding, frame: Any) -> list[str]:
+    """Code that makes columns numeric, in ``frame`` too, in which some cells are words such as "ERR" or "n/a".
+
+    Cells with digits, such as the house number 12a, may mean something: such a column stays text.
+    """
+    lines: list[str] = []
+    for name in frame.columns:
+        odd = no_numbers(frame[name].dropna())
+        if odd and not any(re.search(r"\d", value) for value in odd):
+            frame[name] = library("pandas").to_numeric(frame[name], errors="coerce")
+            cell = f"{finding.name}[{quoted(str(name))}]"
+            lines.append(f'{cell} = pd.to_numeric({cell}, errors="coerce")')
+            finding.lines.append(f"of {name} {told(odd)}, and empty now")
+    return lines
 
 
 def workbook(path: Path, finding: Finding) -> None:
