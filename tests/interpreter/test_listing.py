@@ -477,6 +477,38 @@ def test_words_of_a_task_that_are_values(task: str, columns: list[str], lines: l
     assert json.loads(linking.values(task, ["log"], {"log": frame})) == lines
 
 
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        (["playlist", "artist", "seconds"],
+         ["in songs playlist is the column playlist.name, artist is the column artist.name, "
+          "seconds is the column length.seconds"]),
+        (["artist", "seconds", "rating"],
+         ["in songs artist is the column artist.name, seconds is the column length.seconds"]),
+        (["title", "rating"], []),
+        (["colour"], []),
+        ([], []),
+    ],
+)  # fmt: skip
+def test_columns_that_are_there_under_a_longer_name(asked: list[str], line: list[str]) -> None:
+    names = ["title", "artist.name", "artist.id", "length.seconds", "rating", "playlist.name", "playlist.public"]
+    songs = pd.DataFrame([[0] * len(names)], columns=names)
+    told = json.loads(linking.columns(asked, ["raw", "songs"], {"raw": {}, "songs": songs}))
+    assert [parts(each) for each in told] == [parts(each) for each in line]
+
+
+def parts(line: str) -> set[str]:
+    return set(line.removeprefix("in songs ").split(", "))
+
+
+def test_names_of_what_is_around_rows_say_of_what(folder: Path) -> None:
+    songs = [{"title": "A", "length": {"seconds": 3}}, {"title": "B", "length": {"seconds": 4}}]
+    Path("music.json").write_text(json.dumps({"playlists": [{"name": n, "songs": songs} for n in ("x", "y")]}))
+    frame = load(one())["songs"]
+    assert list(frame.columns) == ["title", "length.seconds", "playlist.name"]
+    assert list(frame["playlist.name"]) == ["x", "x", "y", "y"]
+
+
 def test_values_are_looked_for_in_any_table() -> None:
     there = {
         "gaps": pd.DataFrame({"code": [7.0, 12.0, None] * 9, "each": [["a"], ["b"], ["c"]] * 9}),

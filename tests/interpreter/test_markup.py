@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from allod.interpreter.listing import Found, Listing
-from allod.interpreter.probe import finding, walk
+from allod.interpreter.probe import finding, markup, walk
 
 CATALOGUE = """<?xml version="1.0" encoding="utf-8"?>
 <catalogue><shop name="Köln"/><books>
@@ -38,45 +38,74 @@ def load(found: Found) -> dict[str, Any]:
     return scope
 
 
-def reached(found: Found) -> dict[str, list[Any]]:
-    """What the told lines give when they are run as code: each expression with its values, in loops all of them."""
+def reached(path: str, name: str) -> dict[str, list[Any]]:
+    """What the calls that are told give when they are run: each expression with its values, in loops all of them."""
+    root = ET.parse(path).getroot()
     code: list[str] = []
-    for line in found.lines:
-        pad = line[: len(line) - len(line.lstrip())]
-        if line.lstrip().startswith("for "):
-            code.append(line)
-        else:
-            said = line.strip().partition(" = ")[0]
-            code.append(f"{pad}got.setdefault({said!r}, []).append({said})")
-    scope = load(found) | {"got": {}}
+    for line in markup.within([root], name, "", 0):
+        said = line.strip().partition(" = ")[0]
+        call = f"got.setdefault({said!r}, []).append({said})"
+        code.append(line if said.startswith("for ") else line[: len(line) - len(line.lstrip())] + call)
+    scope: dict[str, Any] = {name: root, "got": {}}
     exec("\n".join(code), scope)
     return scope["got"]
 
 
-def test_xml_is_told_as_the_code_that_reaches_it() -> None:
+def test_xml_with_rows_is_a_table() -> None:
     Path("catalogue.xml").write_text(CATALOGUE)
     found = one()
-    assert found.kind == "xml"
-    got = reached(found)
+    books = load(found)["books"]
+    assert list(books.columns) == ["id", "old", "title", "lang", "authors", "note"]
+    assert list(books["id"]) == [1, 2]
+    assert list(books["authors"]) == [["Ann", "Bo"], ["Cy"]]
+    assert found.lines[0].startswith("books is a DataFrame of it, 2 rows, columns: id (1 to 2), old (")
+    assert "authors (lists, e.g. ['Ann', 'Bo'])" in found.lines[0]
+    assert found.lines[1] == 'catalogue.find("shop").get("name") = "Köln"'
+
+
+def test_rows_within_rows_are_a_table_of_their_own() -> None:
+    items = '<items><item id="x{0}"><n>{0}</n></item><item id="y{0}"><n>5</n></item></items>'
+    orders = "".join(f'<order id="{i}"><who>W{i}</who>{items.format(i)}</order>' for i in (1, 2))
+    Path("orders.xml").write_text(f"<orders>{orders}</orders>")
+    found = load(one())
+    assert found["orders_1"].to_dict("list") == {"id": [1, 2], "who": ["W1", "W2"]}
+    assert found["items"].to_dict("list") == {
+        "order.id": [1, 1, 2, 2],
+        "who": ["W1", "W1", "W2", "W2"],
+        "id": ["x1", "y1", "x2", "y2"],
+        "n": [1, 5, 2, 5],
+    }
+
+
+def test_xml_is_told_as_the_code_that_reaches_it() -> None:
+    Path("catalogue.xml").write_text(CATALOGUE)
+    got = reached("catalogue.xml", "catalogue")
     assert got['catalogue.find("shop").get("name")'] == ["Köln"]
     assert got['book.get("id")'] == ["1", "2"]
     assert got['book.findtext("title")'] == ["Apples", "Birnen"]
     assert got['book.find("title").get("lang")'] == ["en", "de"]
     assert got["author.text"] == ["Ann", "Bo", "Cy"]
-    assert 'for book in catalogue.findall("books/book"):  # 2' in found.lines
-    assert '    for author in book.findall("authors/author"):  # 1 to 2' in found.lines
-    assert '    book.findtext("note") = "rare"  # in 1 of 2' in found.lines
-    assert '    book.get("old") = "yes"  # in 1 of 2' in found.lines
+    lines = markup.within([ET.parse("catalogue.xml").getroot()], "catalogue", "", 0)
+    assert 'for book in catalogue.findall("books/book"):  # 2' in lines
+    assert '    for author in book.findall("authors/author"):  # 1 to 2' in lines
+    assert '    book.findtext("note") = "rare"  # in 1 of 2' in lines
+
+
+def test_xml_without_rows_is_told_by_calls() -> None:
+    Path("app.xml").write_text("<app><name>Ännchen</name><size w='3'>7</size></app>")
+    assert one().lines == [
+        'app.findtext("name") = "Ännchen"',
+        'app.findtext("size") = "7"',
+        'app.find("size").get("w") = "3"',
+    ]
 
 
 def test_xml_in_a_namespace() -> None:
     entry = '<entry><title>{0}</title><link href="{0}.html"/></entry>'
     inner = "".join(entry.format(name) for name in "ab")
     Path("feed.xml").write_text(f'<feed xmlns="http://www.w3.org/2005/Atom"><title>News</title>{inner}</feed>')
-    got = reached(one())
-    assert got['feed.findtext("{*}title")'] == ["News"]
-    assert got['entry.findtext("{*}title")'] == ["a", "b"]
-    assert got['entry.find("{*}link").get("href")'] == ["a.html", "b.html"]
+    assert load(one())["entries"].to_dict("list") == {"title": ["a", "b"], "href": ["a.html", "b.html"]}
+    assert reached("feed.xml", "feed")['entry.find("{*}link").get("href")'] == ["a.html", "b.html"]
 
 
 @pytest.mark.parametrize(

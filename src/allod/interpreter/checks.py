@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 
 from allod.interpreter.patterns import renaming
+from allod.interpreter.probe.linking import key, renames
 
 ENDINGS = "csv|tsv|txt|xlsx?|jsonl?|png|jpe?g|gif|webp|pdf|md|html?|docx|db|sqlite3?|zip|svg|bmp|tiff?|xml|ya?ml|log"
 # A file that is to be made is spoken of as "save it as X", "into an Excel file X", "write them to X".
@@ -167,27 +168,6 @@ def table_problems(task: str, table: Result, alone: bool = True) -> list[str]:
     return found
 
 
-def renames(missing: list[str], there: list[str]) -> dict[str, str]:
-    """Which columns are what is missing under a longer name, one part of which it is: where only one can be.
-
-    The last part tells most, then the first; of several columns that begin so, the one with the fewest parts.
-
-    >>> renames(["customer", "city"], ["customer.name", "customer.address.city", "customer.address.zip"])
-    {'customer.address.city': 'city', 'customer.name': 'customer'}
-    """
-    found: dict[str, str] = {}
-    parts = {name: [key(part) for part in re.split(r"[._/ ]+", name) if key(part)] for name in there}
-    for place in (-1, 0):
-        for name in missing:
-            near = [each for each in there if each not in found and len(parts[each]) > 1]
-            near = [each for each in near if parts[each][place] == key(name)]
-            fewest = min((len(parts[each]) for each in near), default=0)
-            near = [each for each in near if len(parts[each]) == fewest]
-            if len(near) == 1 and name not in found.values():
-                found[near[0]] = name
-    return found
-
-
 def demands(task: str, names: set[str]) -> list[str]:
     """What can be seen that a task asks of its files, to be said to the model beforehand, in the order of doing it.
 
@@ -326,8 +306,3 @@ def needs_code(task: str, names: set[str]) -> bool:
 def asks_answer(task: str) -> bool:
     """Whether a person wants to be told something, and not only to have files made or changed."""
     return ASKS.search(task) is not None
-
-
-def key(name: str) -> str:
-    """A column's name by its letters and digits."""
-    return re.sub(r"[\W_]", "", name.casefold())

@@ -4,6 +4,7 @@ Hidden blocks are run for that (``probe``); their output never reaches the user 
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
@@ -16,6 +17,7 @@ from allod.interpreter.listing import Found, Listing
 from allod.interpreter.workspace import Workspace
 from allod.interpreter.workspace.overlay import Difference
 
+ASSIGNED = re.compile(r"(\w+) = ")
 SHOWN = 4  # files written that are told one by one
 State = dict[str, tuple[int, int] | None]  # path → (size, modification time), None: deleted
 
@@ -92,9 +94,14 @@ class Session:
         return not any(isinstance(output, Failure) for output in outputs)
 
     async def linked(self, task: str, read: Sequence[Found]) -> list[str]:
-        """Which words of the task are values of a column in what was read."""
-        names = [found.name for found in read if found.name]
-        return (probe.found(await self.hidden(probe.linked(task, names)), list[str]) or []) if names else []
+        """What words of the task mean in what was read: values of a column, columns under a longer name."""
+        names = list(dict.fromkeys(name[1] for each in read for line in each.load if (name := ASSIGNED.match(line))))
+        found: list[str] = []
+        if names:
+            found += probe.found(await self.hidden(probe.linked(task, names)), list[str]) or []
+        if names and (columns := checks.asked_columns(task)):
+            found += probe.found(await self.hidden(probe.meant(columns, names)), list[str]) or []
+        return found
 
     async def results(self, task: str) -> tuple[str, list[Result]]:
         """The files that the last block wrote, in words for the model; and all that this turn wrote."""

@@ -50,6 +50,11 @@ def linked(task: str, names: list[str]) -> str:
     return block(f"linking.values({task!r}, {names!r}, globals())")
 
 
+def meant(columns: list[str], names: list[str]) -> str:
+    """The hidden block that says which columns of these variables are what is asked for by a shorter name."""
+    return block(f"linking.columns({columns!r}, {names!r}, globals())")
+
+
 def variables() -> str:
     """The hidden block that says what the session's variables hold."""
     return block("session.variables(globals())")

@@ -120,6 +120,8 @@ def told(odd: list[str]) -> str:
 
 def text_column(kept: Any) -> str:
     """Few different values are listed, many are shown by the first; of numbers, what is none."""
+    if isinstance(kept.iloc[0], list):
+        return f"lists, e.g. {short(kept.iloc[0])}"
     if said := nearly_numbers(kept):
         return said
     try:
@@ -129,3 +131,15 @@ def text_column(kept: Any) -> str:
     if len(values) <= 6 and len(kept) > len(values) and all(len(str(v)) <= SAMPLE for v in values):
         return " | ".join(str(v) for v in values)
     return f'text, e.g. "{short(kept.iloc[0])}"'
+
+
+def singular(name: str) -> str:
+    """A loop variable for a list's name: ``data["orders"]`` → order."""
+    word = re.sub(r"\W+", "_", (re.findall(r'"([^"]*)"', name) or ["rows"])[-1]).strip("_").lower()
+    for end, put in (("ies", "y"), ("sses", "ss"), ("s", "")):
+        if word.endswith(end) and len(word) > len(end) + 1:
+            word = word.removesuffix(end) + put
+            break
+    else:
+        word = "one_" + word
+    return word if word.isidentifier() else "item"

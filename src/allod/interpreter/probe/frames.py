@@ -2,10 +2,11 @@
 
 from typing import Any, cast
 
-from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, variable
+from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, singular, variable
 
 ROWS = 200_000
 DEEPEST = 3  # lists within lists
+NAMES = {"name", "title", "label"}  # keys that tell nothing without what they are the name of
 
 
 def flatten(data: Any, finding: Finding) -> bool:
@@ -64,7 +65,9 @@ def frame(path: str, inner: list[str], rows: list[dict[str, Any]], data: Any, fi
     around = scalars(outer_rows(path, inner, data, finding.name))
     meta = [name if len(name) > 1 else name[0] for name in around]
     clash = {name[-1] for name in around if len(name) == 1} & set(rows[0])
-    prefix = ', meta_prefix="outer_"' if clash else ""
+    plain = {name[0] for name in around if len(name) == 1}
+    outer = singular(path if len(inner) == 1 else f'"{inner[-2]}"') if "[" in path or len(inner) > 1 else "outer"
+    prefix = f', meta_prefix="{outer}."' if clash or plain & NAMES else ""
     record = inner[0] if len(inner) == 1 else inner
     made = f'{own} = pd.json_normalize({path}, {record!r}, {meta!r}, errors="ignore"{prefix}).infer_objects()'.replace(
         "'", '"'

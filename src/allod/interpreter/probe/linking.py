@@ -1,4 +1,7 @@
-"""Finds the words of a task that are values of a column: "404" of status, "Lyon" of city. Runs in the job's Python."""
+"""Finds what words of a task mean in tables: "404" is a value of status, city the column customer.city.
+
+Runs in the job's Python.
+"""
 
 import json
 import re
@@ -35,6 +38,19 @@ def values(task: str, names: list[str], there: dict[str, Any]) -> str:
     return json.dumps(lines[:MOST])
 
 
+def columns(asked: list[str], names: list[str], there: dict[str, Any]) -> str:
+    """A JSON list of at most one line such as ``city is the column customer.city``: asked for, and there longer."""
+    for name in reversed(names):  # the innermost list is read last
+        if type(there.get(name)).__name__ == "DataFrame":
+            have = [str(column) for column in there[name].columns]
+            missing = [each for each in asked if key(each) not in map(key, have)]
+            found = renames(missing, [each for each in have if key(each) not in map(key, asked)])
+            if found:
+                said = ", ".join(f"{new} is the column {old}" for old, new in found.items())
+                return json.dumps([f"in {name} {said}"])
+    return "[]"
+
+
 def choices(series: Any) -> list[str]:
     """The values of a column of which many are alike: codes, kinds, names. Measured quantities are none."""
     types = library("pandas").api.types
@@ -62,3 +78,31 @@ def written(value: str, task: str) -> str:
 def listed(found: list[str]) -> str:
     """``404 is a value``, ``404 and 200 are values``."""
     return f"{' and '.join(found)} {'is a value' if len(found) == 1 else 'are values'}"
+
+
+def renames(missing: list[str], there: list[str]) -> dict[str, str]:
+    """Which columns are what is missing under a longer name, one part of which it is: where only one can be.
+
+    The last part tells most, then the first; of several columns that begin so, the one with the fewest parts.
+
+    >>> renames(["customer", "city"], ["customer.name", "customer.address.city", "customer.address.zip"])
+    {'customer.address.city': 'city', 'customer.name': 'customer'}
+    """
+    found: dict[str, str] = {}
+    parts = {name: [key(part) for part in re.split(r"[._/ ]+", name) if key(part)] for name in there}
+    for place in (-1, 0):
+        for name in missing:
+            near = [each for each in there if each not in found and len(parts[each]) > 1]
+            near = [each for each in near if parts[each][place] == key(name)]
+            fewest = min((len(parts[each]) for each in near), default=0)
+            near = [each for each in near if len(parts[each]) == fewest]
+            if len(near) > 1:  # an artist is called by the name
+                near = [each for each in near if parts[each][-1] in ("name", "title")]
+            if len(near) == 1 and name not in found.values():
+                found[near[0]] = name
+    return found
+
+
+def key(name: str) -> str:
+    """A column's name by its letters and digits."""
+    return re.sub(r"[\W_]", "", name.casefold())

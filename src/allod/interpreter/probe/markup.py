@@ -1,10 +1,15 @@
-"""XML as the loops and calls that reach what it holds, and the tables of web pages. Runs in the job's Python."""
+"""XML as the tables it holds or as the calls that reach what it holds, and the tables of web pages.
 
+Runs in the job's Python.
+"""
+
+import keyword
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, short, variable
-from allod.interpreter.probe.texts import plain, read, singular
+from allod.interpreter.probe.documents import numeric_lines
+from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, short, singular, variable
+from allod.interpreter.probe.texts import plain, read
 
 MOST = 40  # lines
 DEEPEST = 8  # elements within each other that are told
@@ -22,7 +27,116 @@ def xml(path: Path, finding: Finding) -> None:
     finding.about = f"XML, {sum(1 for _ in root.iter())} elements"
     finding.what = f"the root element, {local(root.tag)}, by xml.etree.ElementTree"
     finding.load = [f"{name} = ET.parse({quoted(finding.path)}).getroot()"]
-    finding.lines = within([root], name, "", 0)[:MOST]
+    lines = within([root], name, "", 0)[:MOST]
+    if made := tables(root, finding):
+        lines = made + [line for line in lines if not line.startswith((" ", "for "))][:6]
+    finding.lines = lines
+
+
+# ── tables ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tables(root: ET.Element, finding: Finding) -> list[str]:
+    """Adds code that makes a DataFrame of the elements that come again and again, and one of those within these.
+
+    What it says of them; nothing where there are none, or what they hold is not regular.
+    """
+    if not (path := repeated(root)):
+        return []
+    rows = root.findall(path)
+    each = variable_of(rows[0].tag)
+    outer, inner = fields(rows, each, "", ())
+    loop = f"for {each} in {finding.name}.findall({quoted(path)})"
+    made = [frame_line(finding, rows[0].tag, outer, loop)]
+    if len(inner) == 1:
+        items = [item for row in rows for item in row.findall(inner[0])]
+        item = variable_of(items[0].tag)
+        own, deeper = fields(items, item, "", ())
+        around = {f"{each}.{name}" if name in own else name: code for name, code in outer.items()}
+        if own and not deeper:
+            made.append(
+                frame_line(
+                    finding, items[0].tag, around | own, f"{loop} for {item} in {each}.findall({quoted(inner[0])})"
+                )
+            )
+    lines: list[str] = []
+    scope = {"pd": library("pandas"), "ET": ET}
+    for line in made:
+        own = line.partition(" = ")[0]
+        found = ran([*finding.load, line], **scope)[own]
+        more = numeric_lines(own, list(found.columns), found.to_numpy().tolist())
+        finding.load += [line, *more]
+        found = ran(finding.load, **scope)[own]
+        lines.append(f"{own} is a DataFrame of it, {len(found)} rows, columns: {columns(found)}")
+    return lines
+
+
+def frame_line(finding: Finding, tag: str, held: dict[str, str], loop: str) -> str:
+    """The line that makes the DataFrame."""
+    name = local(tag)
+    own = variable(f"{finding.path}/{name[:-1] + 'ies' if name.endswith('y') else name + 's'}")
+    cells = ", ".join(f"{quoted(name)}: {code}" for name, code in held.items())
+    return f"{own} = pd.DataFrame([{{{cells}}} {loop}])"
+
+
+def repeated(root: ET.Element) -> str:
+    """The path to the outermost elements that come several times and hold more than text; empty without such."""
+    paths: list[tuple[ET.Element, str]] = [(root, "")]
+    for at, path in paths:  # grows while it is read
+        for tag in dict.fromkeys(child.tag for child in at):
+            same = at.findall(step(tag))
+            if len(same) > 1 and any(len(e) or e.attrib for e in same):
+                return f"{path}{step(tag)}"
+            if len(same) == 1 and path.count("/") < DEEPEST:
+                paths.append((same[0], f"{path}{step(tag)}/"))
+    return ""
+
+
+def fields(rows: list[ET.Element], each: str, path: str, above: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """What each of the rows holds, column → code that gets it; and the paths of rows within them."""
+    found: dict[str, str] = {}
+    inner: list[str] = []
+
+    def add(name: str, code: str) -> None:
+        found[name if name not in found else ".".join((*above, name)) if above else f"{name}_2"] = code
+
+    places = rows if not path else [e for row in rows for e in row.findall(path)]
+    whole = len(places) == len(rows)  # each row has the element once
+    for key in dict.fromkeys(key for e in places for key in e.attrib):
+        if not path:
+            add(key, f"{each}.get({quoted(key)})")
+        elif whole:
+            add(key, f"{each}.find({quoted(path)}).get({quoted(key)})")
+    for tag in dict.fromkeys(child.tag for e in places for child in e):
+        here, name = f"{path}/{step(tag)}".lstrip("/"), local(tag)
+        same = [child for e in places for child in e if child.tag == tag]
+        several = any(sum(child.tag == tag for child in e) > 1 for e in places)
+        if any(len(child) for child in same):
+            if several:
+                inner.append(here)
+                continue
+            more, deeper = fields(rows, each, here, (*above, name))
+            for key, code in more.items():
+                add(key if key not in found else f"{name}.{key}", code)
+            inner += deeper
+        elif several:
+            add(f"{name}s", f"[e.text for e in {each}.findall({quoted(here)})]")
+        else:
+            if any(child.text and child.text.strip() for child in same):
+                add(name, f"{each}.findtext({quoted(here)})")
+            keys = dict.fromkeys(key for child in same for key in child.attrib) if len(same) == len(rows) else ()
+            for key in keys:
+                add(key, f"{each}.find({quoted(here)}).get({quoted(key)})")
+    return found, inner
+
+
+def variable_of(tag: str) -> str:
+    """A loop variable for an element."""
+    name = local(tag).replace("-", "_").lower()
+    return name if name.isidentifier() and not keyword.iskeyword(name) and name not in ("e", "pd") else "element"
+
+
+# ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def within(elements: list[ET.Element], name: str, path: str, depth: int) -> list[str]:

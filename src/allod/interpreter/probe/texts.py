@@ -8,7 +8,7 @@ from typing import Any, cast
 from allod.interpreter.probe import frames, logs
 from allod.interpreter.probe.documents import numeric_lines
 from allod.interpreter.probe.encodings import encoding_of
-from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, short, variable
+from allod.interpreter.probe.finding import Finding, columns, library, quoted, ran, short, singular, variable
 
 MOST = 30_000_000  # bytes of a text that are read
 
@@ -131,15 +131,3 @@ def merge(items: list[Any]) -> dict[str, Any]:
             if whole.get(key) in (None, [], {}):
                 whole[key] = value
     return whole
-
-
-def singular(name: str) -> str:
-    """A loop variable for a list's name: ``data["orders"]`` → order."""
-    word = re.sub(r"\W+", "_", (re.findall(r'"([^"]*)"', name) or ["rows"])[-1]).strip("_").lower()
-    for end, put in (("ies", "y"), ("sses", "ss"), ("s", "")):
-        if word.endswith(end) and len(word) > len(end) + 1:
-            word = word.removesuffix(end) + put
-            break
-    else:
-        word = "one_" + word
-    return word if word.isidentifier() else "item"
