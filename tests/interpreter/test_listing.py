@@ -248,6 +248,28 @@ def test_pdf_with_different_tables_and_with_none(folder: Path) -> None:
     assert "we met on Monday" in load(one())["letter"]
 
 
+def test_word(folder: Path) -> None:
+    import docx
+
+    document = docx.Document()
+    document.add_paragraph("Meeting of May")
+    for rows in ([("Task", "Hours"), ("Sweep", "2"), ("Mow", "3")], [("a", "a"), ("b", "c")]):
+        table = document.add_table(len(rows), 2)
+        for at, row in enumerate(rows):
+            for place, text in enumerate(row):
+                table.cell(at, place).text = text
+    document.save("minutes.docx")
+    found = one()
+    assert found.lines[0] == "text: Meeting of May"
+    assert found.lines[1] == (
+        'minutes_tables[0] is a DataFrame of a table in it, 2 rows, columns: Task (text, e.g. "Sweep"), Hours (2 to 3)'
+    )
+    tables = load(found)["minutes_tables"]
+    assert tables[0]["Hours"].sum() == 5
+    assert list(tables[1].columns) == ["a", "a"]
+    assert load(found)["minutes"].paragraphs[0].text == "Meeting of May"
+
+
 def test_text(folder: Path) -> None:
     Path("notes.txt").write_text("Grüße von Ann\n\nzweite Zeile\n", encoding="cp1252")
     found = one()

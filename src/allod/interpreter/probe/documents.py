@@ -103,16 +103,36 @@ def numeric_lines(name: str, head: list[Any], body: list[list[Any]]) -> list[str
 
 
 def word(path: Path, finding: Finding) -> None:
-    """Paragraphs and tables of a .docx."""
+    """Paragraphs and tables of a .docx; its tables become DataFrames too."""
     document = library("docx").Document(path)
     lines = [paragraph.text for paragraph in document.paragraphs if paragraph.text.strip()]
     finding.kind = "document"
     finding.about = f"Word, {len(lines)} paragraphs, {len(document.tables)} tables"
     if lines:
         finding.lines.append("text: " + " / ".join(short(line, 70) for line in lines[:4]))
-    for at, table in enumerate(document.tables[:4]):
-        head = ", ".join(short(cell.text) for cell in table.rows[0].cells)
-        finding.lines.append(f"tables[{at}], {len(table.rows)} rows: {head}")
     finding.name = variable(finding.path)
     finding.what = "its python-docx Document"
     finding.load = [f"{finding.name} = docx.Document({quoted(finding.path)})"]
+    if document.tables:
+        word_tables(document, finding)
+
+
+def word_tables(document: Any, finding: Finding) -> None:
+    """Adds code that makes a DataFrame of each table, the first row as its heading, and says what they hold."""
+    pandas = library("pandas")
+    own = variable(f"{finding.path}/{finding.name}_tables")
+    text = "[cell.text.strip() for cell in {}.cells]"
+    rows = f"[{text.format('row')} for row in table.rows[1:]]"
+    frame = f"pd.DataFrame({rows}, columns={text.format('table.rows[0]')})"
+    made = f"{own} = [{frame} for table in {finding.name}.tables]"
+    found: list[Any] = ran([made], pd=pandas, **{finding.name: document})[own]
+    finding.load.append(made)
+    for at, table in enumerate(found[:4]):
+        head = [str(name) for name in table.columns]
+        if len(set(head)) == len(head):
+            finding.load += numeric_lines(f"{own}[{at}]", head, table.to_numpy().tolist())
+    found = ran(finding.load[1:], pd=pandas, **{finding.name: document})[own]
+    for at, table in enumerate(found[:4]):
+        unique = len(set(table.columns)) == len(table.columns)
+        held = columns(table) if unique else ", ".join(map(short, table.columns))
+        finding.lines.append(f"{own}[{at}] is a DataFrame of a table in it, {len(table)} rows, columns: {held}")
