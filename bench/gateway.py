@@ -6,6 +6,9 @@
     8 streams     at least 0.95
     added time to the first token (median)      at most 5 ms
 
+With one stream the worker's threads have every core, and whatever wakes for a token takes one of them away. What the
+least possible go-between costs by that is shown beside: a relay in a process of its own that only copies bytes.
+
 One server, one worker, SmolLM2 (as `make test` pulled it). Rounds go straight and through the server by turns, in an
 order that changes sides; what is compared is the median of the rounds. A single stream's rounds differ by a tenth, as
 whatever else runs holds up one of the worker's threads and so all of them: hence so many. The client is the same for
@@ -102,6 +105,21 @@ def compare(straight: Way, through: Way, streams: int, tokens: int, rounds: int)
     return found[straight.name], found[through.name]
 
 
+def least(straight: Way, tokens: int, rounds: int) -> float:
+    """Tokens a second through a relay over those straight from the worker, 1 stream."""
+    child = subprocess.Popen(
+        [sys.executable, __file__, "--relay", str(straight.port)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout
+        relay = Way("relay", int(child.stdout.readline()), straight.key)
+        there, here = compare(straight, relay, 1, tokens, rounds)
+        return rate(here) / rate(there)
+    finally:
+        child.kill()
+        child.wait()
+
+
 def rate(rounds: list[Round]) -> float:
     """Median tokens a second."""
     return statistics.median(r.rate for r in rounds)
@@ -110,6 +128,21 @@ def rate(rounds: list[Round]) -> float:
 def first(rounds: list[Round]) -> float:
     """Median milliseconds to the first token."""
     return 1000 * statistics.median(r.first for r in rounds)
+
+
+# ── the relay ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def relay(port: int) -> None:
+    """The child: copies bytes from and to the worker, one connection at a time; says its port on stdout."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    while True:
+        client, _ = listener.accept()
+        with client, socket.create_connection(("127.0.0.1", port)) as worker:
+            worker.sendall(client.recv(65536))
+            while data := worker.recv(65536):
+                client.sendall(data)
 
 
 # ── the server ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,7 +175,10 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=20)
     arguments.add_argument("--tokens", type=int, default=200)
     arguments.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    arguments.add_argument("--relay", type=int, help=argparse.SUPPRESS)
     asked = arguments.parse_args()
+    if asked.relay:
+        relay(asked.relay)
     if asked.serve:
         serve()
         return
@@ -183,6 +219,7 @@ def measure(straight: Way, through: Way, asked: argparse.Namespace) -> None:
             f" (at least {wanted}){said}",
             flush=True,
         )
+    print(f"1 stream through a relay: {least(straight, asked.tokens, asked.rounds):.3f}", flush=True)
     there, here = compare(straight, through, 1, 1, asked.rounds)
     added = first(here) - first(there)
     said = "" if added <= 5 else "  ABOVE"
