@@ -1,5 +1,6 @@
 """Fixtures for the engine: one SmolLM2 child for all tests that only ask, and homes with models of their own."""
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -26,8 +27,26 @@ async def smollm2(smollm2_path: Path) -> AsyncIterator[LlamaRunner]:
     await runner.close()
 
 
+@pytest.fixture(scope="session")
+def weights(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """``weights(2)``: SmolLM2 in a file that differs by a letter of its name; models on the same file share a child."""
+    folder = tmp_path_factory.mktemp("weights")
+
+    def of(number: int) -> Path:
+        path = folder / f"{number}.gguf"
+        if number and not path.exists():
+            shutil.copyfile(smollm2_path, path)
+            with path.open("r+b") as file:
+                at = file.read(65536).index(b"general.name") + len("general.name") + 4 + 8
+                file.seek(at)
+                file.write(b"%d" % number)
+        return path if number else smollm2_path
+
+    return of
+
+
 @pytest.fixture
-def open_home(tmp_path: Path, smollm2_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Home]:
+def open_home(tmp_path: Path, weights: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Home]:
     """``open_home("one", "two", ENGINE_MEMORY="400MB")``: a home with so many models and settings."""
 
     def opened(*names: str, **settings: str) -> Home:
@@ -36,9 +55,9 @@ def open_home(tmp_path: Path, smollm2_path: Path, monkeypatch: pytest.MonkeyPatc
             monkeypatch.setenv(f"ALLOD_{key}", value)
         home = Home.open()
         store = Store(home.models)
-        for name in names:
-            modelfile = f"FROM {smollm2_path}\nSYSTEM You are {name}."  # its own digest for each
-            for _ in create(store, name, parse(modelfile), smollm2_path.parent):
+        for number, name in enumerate(names):
+            modelfile = f"FROM {weights(number)}\nSYSTEM You are {name}."
+            for _ in create(store, name, parse(modelfile), tmp_path):
                 pass
         return home
 

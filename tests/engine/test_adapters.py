@@ -96,3 +96,102 @@ async def test_a_model_of_the_store_with_one(
         assert isinstance(runner, LlamaRunner)
         tuned = await said(runner)
         assert await said(runner, (digest, 0.0)) == await said(smollm2) != tuned == await said(runner, (digest, 1.0))
+
+
+# ── models on the same weights ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def made(home: Home, name: str, modelfile: str) -> None:
+    for _ in create(Store(home.models), name, parse(modelfile), home.models):
+        pass
+
+
+async def spoken(engine: Engine, name: str) -> tuple[str, int]:
+    """What a model says, and the process that said it."""
+    async with engine.lease(name, SMALL) as runner:
+        assert isinstance(runner, LlamaRunner)
+        assert runner.facts.model == f"{name}:latest"
+        return await said(runner), runner.child.pid
+
+
+async def test_models_on_the_same_weights_share_a_child(
+    open_home: Callable[..., Home], smollm2_path: Path, tmp_path: Path
+) -> None:
+    home = open_home()
+    made(home, "base", f"FROM {smollm2_path}")
+    for number in (1, 2):
+        made(home, f"mine{number}", f"FROM {smollm2_path}\nADAPTER {lora(tmp_path / f'{number}.gguf', number)}")
+    names = ["base", "mine1", "mine2", "base", "mine2", "mine1", "base"]
+    async with Engine(home) as engine:
+        found = [await spoken(engine, name) for name in names]
+        assert {entry.name for entry in engine.running()} == {"base:latest", "mine1:latest", "mine2:latest"}
+        await engine.unload("base")
+        assert {entry.name for entry in engine.running()} == {"mine1:latest", "mine2:latest"}
+    assert len({pid for _, pid in found}) == 1
+    said_by = {(name, text) for name, (text, _) in zip(names, found, strict=True)}
+    assert len(said_by) == len({text for _, text in said_by}) == 3  # base → A → B → base: each the same every time
+
+
+async def test_a_model_that_was_made_since_is_loaded_with_the_others(
+    open_home: Callable[..., Home], smollm2_path: Path, tmp_path: Path
+) -> None:
+    home = open_home()
+    made(home, "base", f"FROM {smollm2_path}")
+    async with Engine(home) as engine:
+        before, first = await spoken(engine, "base")
+        made(home, "mine", f"FROM {smollm2_path}\nADAPTER {lora(tmp_path / '1.gguf', 1)}")
+        tuned, second = await spoken(engine, "mine")
+        after, third = await spoken(engine, "base")
+    assert first != second == third
+    assert before == after != tuned
+
+
+async def test_an_adapter_that_does_not_fit_harms_its_own_model_alone(
+    open_home: Callable[..., Home], smollm2_path: Path, tmp_path: Path
+) -> None:
+    home = open_home()
+    made(home, "base", f"FROM {smollm2_path}")
+    made(home, "odd", f"FROM {smollm2_path}\nADAPTER {unfit(lora(tmp_path / 'odd.gguf', 1))}")
+    async with Engine(home) as engine:
+        text, _ = await spoken(engine, "base")
+        assert text
+        with pytest.raises(EngineFailed):
+            await spoken(engine, "odd")
+        assert (await spoken(engine, "base"))[0] == text
+
+
+def unfit(path: Path) -> Path:
+    """An adapter whose tensors no layer of the model has."""
+    data = path.read_bytes().replace(b"blk.", b"zzz.")
+    path.write_bytes(data)
+    return path
+
+
+async def test_a_raw_request_names_adapters_by_the_models_own_numbers(
+    open_home: Callable[..., Home], smollm2_path: Path, tmp_path: Path
+) -> None:
+    home = open_home()
+    made(home, "base", f"FROM {smollm2_path}")
+    for number in (1, 2):
+        made(home, f"mine{number}", f"FROM {smollm2_path}\nADAPTER {lora(tmp_path / f'{number}.gguf', number)}")
+
+    async def raw(runner: LlamaRunner, entries: object) -> str:
+        messages = [{"role": "user", "content": "What is the capital of France?"}]
+        body = {"messages": messages, "temperature": 0, "max_tokens": 12, "lora": entries}
+        async with runner.forward("/v1/chat/completions", json.dumps(body).encode()) as answer:
+            data = b"".join([piece async for piece in answer.body])
+        return json.loads(data)["choices"][0]["message"]["content"]
+
+    async with Engine(home) as engine:
+        async with engine.lease("base", SMALL) as runner:
+            assert isinstance(runner, LlamaRunner)
+            base = await said(runner)
+            with pytest.raises(BadRequest, match="no adapter number 0"):
+                await raw(runner, [{"id": 0, "scale": 1.0}])
+            with pytest.raises(BadRequest, match="invalid lora"):
+                await raw(runner, "all")
+        async with engine.lease("mine2", SMALL) as runner:
+            assert isinstance(runner, LlamaRunner)
+            mine = await said(runner)
+            assert await raw(runner, [{"id": 0, "scale": 1.0}]) == mine != base
+            assert await raw(runner, [{"id": 0, "scale": 0.0}]) == base

@@ -5,14 +5,16 @@
             async for chunk in runner.chat(request): ...
 
 A lease holds a model in memory; while one is held the model is never evicted. Requests for the same model share one
-load and its slots. What does not fit beside what is loaded waits, in arrival order, until idle models have made room;
-what would not fit even alone is refused with the arithmetic. A model that crashed is loaded anew by the next lease.
+load and its slots, and so do models on the same weights, each with its own adapters. What does not fit beside what is
+loaded waits, in arrival order, until idle models have made room; what would not fit even alone is refused with the
+arithmetic. A model that crashed is loaded anew by the next lease.
 
 The state of one loaded model is ``instance.Instance``; the sums are ``plan``'s. All of this runs in one event loop, so
 between two awaits nothing changes; ``_pump`` is what looks at the whole after every change.
 """
 
 import asyncio
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Coroutine
@@ -26,7 +28,19 @@ from allod.engine.child import Child
 from allod.engine.instance import Instance, Key, evictable, victims
 from allod.engine.llama import LlamaRunner, Load
 from allod.engine.options import LoadOptions, keep_alive_seconds
-from allod.engine.plan import Files, Plan, Wish, examine, fitted, fitting_context, need, shrunk, to_load, wishes
+from allod.engine.plan import (
+    Files,
+    Plan,
+    Wish,
+    examine,
+    fitted,
+    fitting_context,
+    need,
+    shrunk,
+    to_load,
+    wishes,
+    with_siblings,
+)
 from allod.engine.runner import Runner
 from allod.engine.snapshots import Snapshots
 from allod.engine.turns import Queue
@@ -35,6 +49,8 @@ from allod.home import Home
 from allod.models.memory import available, parse_bytes, too_large
 from allod.models.resolve import resolve
 from allod.models.store import Model, Store
+
+log = logging.getLogger("allod.engine")
 
 SLOTS = 4  # requests at once a model, where memory allows
 CRASHES, CRASH_SPAN = 3, 60.0  # so many within so many seconds, and it is not started again for a while
@@ -62,7 +78,8 @@ class Waiter:
         self.files = files
         self.wish = wish
         self.options = options
-        self.key: Key = (model.digest, wish.embedding)
+        self.key: Key = (files.family, wish.embedding)
+        self.whole: Files | None = None  # with the adapters of its siblings, once it is to be loaded
         self.given: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
 
 
@@ -124,20 +141,20 @@ class Engine:
             EngineFailed, BadGGUF, Unsupported: it cannot be loaded.
         """
         seconds = None if keep_alive is None else keep_alive_seconds(keep_alive)
-        instance = await self._acquire(model, options or LoadOptions())
+        self._check_open()
+        await self._prepare()
+        known = self._resolve(model) if isinstance(model, str) else model
+        files = self._examine(known)
+        instance = await self._acquire(known, files, options or LoadOptions())
         try:
             assert instance.runner
-            yield instance.runner
+            yield instance.runner.named(str(known.name), tuple(digest for digest, _ in files.adapters))
         finally:
             self._release(instance, seconds)
 
-    async def _acquire(self, wanted: str | Model, options: LoadOptions) -> Instance:
+    async def _acquire(self, model: Model, files: Files, options: LoadOptions) -> Instance:
         """An instance with one more user, ready."""
-        self._check_open()
-        await self._prepare()
-        model = self._resolve(wanted) if isinstance(wanted, str) else wanted
-        files = self._examine(model)
-        self._check_crashes(model)
+        self._check_crashes(model, files)
         waiter = Waiter(model, files, wishes(model, files, options, self.settings, self._slots), options)
         self._waiters.append(waiter)
         try:
@@ -156,6 +173,10 @@ class Engine:
                 await instance.ready.wait()
             if instance.error:
                 raise instance.error
+            if not instance.adapters.issuperset(digest for digest, _ in files.adapters):
+                raise EngineFailed(
+                    f"the adapters of '{model.name}' could not be loaded", "Are they made for this model?"
+                )
         except BaseException:
             self._release(instance, None)
             raise
@@ -205,7 +226,7 @@ class Engine:
             if waiter.given.done():
                 continue
             if instance := self._match(waiter):
-                instance.take()
+                instance.take(waiter.model)
                 waiter.given.set_result(instance)
             elif not held_back:
                 try:
@@ -215,7 +236,8 @@ class Engine:
 
     def _match(self, waiter: Waiter) -> Instance | None:
         """An instance that serves, loaded or being loaded."""
-        return next((i for i in self._instances if i.serves(waiter.key, waiter.wish, waiter.options)), None)
+        own = [digest for digest, _ in waiter.files.adapters]
+        return next((i for i in self._instances if i.serves(waiter.key, own, waiter.wish, waiter.options)), None)
 
     def _load_for(self, waiter: Waiter) -> bool:
         """Starts a load if there is room, else makes some. Whether it is settled.
@@ -227,16 +249,17 @@ class Engine:
             if instance.key == waiter.key:
                 self._drain(instance)  # it does not serve, or this would not be called
         capacity = self._capacity()
-        wish = shrunk(waiter.files, waiter.wish, capacity)
+        waiter.whole = waiter.whole or with_siblings(waiter.files, self.store)
+        files, asked = waiter.whole, waiter.wish
+        wish = shrunk(files, asked, capacity)
         if wish is None:
-            files, asked = waiter.files, waiter.wish
             sum_ = need(files, asked, asked.context, 1)
             raise too_large(f"'{waiter.model.name}'", sum_, capacity, fitting_context(files, asked, capacity))
         free = capacity - sum(i.plan.memory.total for i in self._instances)
-        if plan := fitted(waiter.files, wish, free):
-            self._start(waiter, plan)
+        if plan := fitted(files, wish, free):
+            self._start(waiter, files, plan)
             return True
-        wanted = need(waiter.files, wish, wish.context, 1).total
+        wanted = need(files, wish, wish.context, 1).total
         coming = sum(i.plan.memory.total for i in self._instances if i.state == "closing")
         for victim in victims(evictable(self._instances), wanted - free - coming):
             self._drain(victim)
@@ -262,20 +285,21 @@ class Engine:
             self._spare = asyncio.create_task(Child.spawn(native=bool(self.settings.binary)))
             await asyncio.sleep(0)
 
-    def _start(self, waiter: Waiter, plan: Plan) -> None:
+    def _start(self, waiter: Waiter, files: Files, plan: Plan) -> None:
         """Begins to load; the waiter becomes its first user."""
-        instance = Instance(waiter.key, waiter.model, waiter.wish, plan, self._keep_alive)
+        adapters = frozenset(digest for digest, _ in files.adapters)
+        instance = Instance(waiter.key, waiter.model, waiter.wish, plan, self._keep_alive, adapters)
         self._instances.append(instance)
         instance.take()
         waiter.given.set_result(instance)
-        load = to_load(str(waiter.model.name), waiter.files, waiter.wish, plan)
+        loads = [to_load(str(waiter.model.name), each, waiter.wish, plan) for each in (files, waiter.files)]
         spare, self._spare = self._spare, None
-        instance.work = self._spawn(self._run(instance, load, spare))
+        instance.work = self._spawn(self._run(instance, loads, spare))
 
-    async def _run(self, instance: Instance, load: Load, spare: asyncio.Task[Child] | None) -> None:
+    async def _run(self, instance: Instance, loads: list[Load], spare: asyncio.Task[Child] | None) -> None:
         """An instance's life: it loads, serves, and ends by being unloaded or by itself."""
         try:
-            runner = await LlamaRunner.start(load, self.queue, await spare if spare else None, self._snapshots)
+            runner = await self._loaded(instance, loads, await spare if spare else None)
         except AllodError as error:
             self._gone(instance, error)
             return
@@ -289,9 +313,21 @@ class Engine:
         self._pump()
         await runner.child.wait()
         if instance.state == "ready":
-            self._crashes[instance.model.digest].append(time.monotonic())
+            self._crashes[instance.key[0]].append(time.monotonic())
             runner.disconnect()
             self._gone(instance)
+
+    async def _loaded(self, instance: Instance, loads: list[Load], child: Child | None) -> LlamaRunner:
+        """The model with its siblings' adapters; without these, where one of them keeps it from loading."""
+        together, alone = loads
+        try:
+            return await LlamaRunner.start(together, self.queue, child, self._snapshots)
+        except EngineFailed:
+            if together.adapters == alone.adapters:
+                raise
+        log.warning("%s loads only without the adapters of other models made on it", alone.name)
+        instance.adapters = frozenset(digest for digest, _ in alone.adapters)
+        return await LlamaRunner.start(alone, self.queue, None, self._snapshots)
 
     def _unload(self, instance: Instance) -> None:
         """Kills its child; the memory is free when that is gone."""
@@ -307,8 +343,8 @@ class Engine:
         instance.end(error)
         if instance in self._instances:
             self._instances.remove(instance)
-        if all(i.model.digest != instance.model.digest for i in self._instances):
-            self._files.pop(instance.model.digest, None)
+        if all(i.key[0] != instance.key[0] for i in self._instances):
+            self._files = {digest: files for digest, files in self._files.items() if files.family != instance.key[0]}
         self._pump()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -321,9 +357,9 @@ class Engine:
         if self._closed:
             raise EngineFailed("the engine is closed", "Start it again.")
 
-    def _check_crashes(self, model: Model) -> None:
+    def _check_crashes(self, model: Model, files: Files) -> None:
         """Raises EngineFailed for a model that does nothing but crash."""
-        times = self._crashes.get(model.digest)
+        times = self._crashes.get(files.family)
         if times and len(times) == CRASHES and time.monotonic() - times[0] < CRASH_SPAN:
             raise EngineFailed(
                 f"'{model.name}' crashed {CRASHES} times within {CRASH_SPAN:.0f} seconds; it is not started for now",
@@ -337,8 +373,8 @@ class Engine:
         ready = [i for i in self._instances if i.state == "ready"]
         return [
             Running(
-                name=str(i.model.name),
-                digest=i.model.digest,
+                name=name,
+                digest=model.digest,
                 size=i.plan.memory.total,
                 size_vram=0,
                 context=i.context,
@@ -348,15 +384,19 @@ class Engine:
                 pid=i.pid,
             )
             for i in sorted(ready, key=lambda i: -i.last_used)
+            for name, model in i.models.items()
         ]
 
     async def unload(self, name: str) -> None:
-        """Unloads a model by name, when its last user goes. Returns where it is not loaded, too."""
+        """Unloads a model by name, when its last user goes, unless others share its child. Returns where it is not
+        loaded, too."""
         with suppress(AllodError):
             name = str(self._resolve(name).name)
         for instance in list(self._instances):
-            if str(instance.model.name) == name and instance.state in ("loading", "ready"):
-                self._drain(instance)
+            if name in instance.models and instance.state in ("loading", "ready"):
+                del instance.models[name]
+                if not instance.models:
+                    self._drain(instance)
         gone = [i for i in self._instances if i.state == "closing"]
         await asyncio.gather(*(i.gone.wait() for i in gone))
 

@@ -16,17 +16,20 @@ from allod.engine.plan import Plan, Wish
 from allod.errors import AllodError
 from allod.models.store import Model
 
-Key = tuple[str, bool]  # digest of the manifest; whether for embeddings
+Key = tuple[str, bool]  # the files that models can share (plan.Files.family); whether for embeddings
 State = Literal["loading", "ready", "closing", "gone"]
 NEVER = datetime(2318, 1, 1, tzinfo=UTC)  # what Ollama's clients take for never
 
 
 class Instance:
-    """A model that is loaded, or on its way in or out."""
+    """A model that is loaded, or on its way in or out, with the adapters of others that are made on it."""
 
-    def __init__(self, key: Key, model: Model, wish: Wish, plan: Plan, keep_alive: float) -> None:
+    def __init__(
+        self, key: Key, model: Model, wish: Wish, plan: Plan, keep_alive: float, adapters: frozenset[str] = frozenset()
+    ) -> None:
         self.key = key
-        self.model = model
+        self.models = {str(model.name): model}  # those that use it, by name
+        self.adapters = adapters  # digests
         self.wish = wish
         self.plan = plan
         self.keep_alive = keep_alive  # seconds after the last use
@@ -41,9 +44,11 @@ class Instance:
         self.work: asyncio.Task[None] | None = None  # loads it, then watches over it
         self._timer: asyncio.TimerHandle | None = None
 
-    def serves(self, key: Key, wish: Wish, options: LoadOptions) -> bool:
+    def serves(self, key: Key, adapters: Iterable[str], wish: Wish, options: LoadOptions) -> bool:
         """Whether it can be had for that: the same model, large enough, loaded as it was explicitly asked for."""
         if self.key != key or self.draining or self.state not in ("loading", "ready"):
+            return False
+        if not self.adapters.issuperset(adapters):
             return False
         # One that had to be loaded with less than usual serves who asks for the usual: it would not get more.
         usual = not wish.asked and self.wish.context >= wish.context
@@ -58,8 +63,10 @@ class Instance:
 
     # ── users ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def take(self) -> None:
+    def take(self, model: Model | None = None) -> None:
         """One user more; the clock stops."""
+        if model:
+            self.models[str(model.name)] = model
         self.users += 1
         self.last_used = time.monotonic()
         self._stop_clock()

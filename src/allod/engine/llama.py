@@ -11,6 +11,7 @@ that another adapter left in the slot (seen in its launch_slot_with_task), and t
 """
 
 import asyncio
+import copy
 import os
 import secrets
 import shutil
@@ -28,7 +29,7 @@ from allod.engine.child import Child
 from allod.engine.connection import ConnectionLost, Pool
 from allod.engine.fold import folded, folds
 from allod.engine.http_runner import REPLY_LIMIT, HTTPRunner, encode, whole
-from allod.engine.prefix import Prefixes, messages_of, without_keep
+from allod.engine.prefix import Prefixes, messages_of, scales, without_keep
 from allod.engine.props import Props
 from allod.engine.runner import Answer, Facts
 from allod.engine.slots import prompt_of, with_slot
@@ -70,6 +71,7 @@ class LlamaRunner(HTTPRunner):
     def __init__(self, load: Load, child: Child, key: str, turns: Turns, snapshots: Snapshots | None = None) -> None:
         super().__init__(Facts(model=load.name, context=load.context, slots=load.slots, embedding=load.embedding))
         self.load = load
+        self.own = tuple(digest for digest, _ in load.adapters)  # applied where a request names none
         self.child = child
         self.key = key
         self._turns = turns
@@ -127,6 +129,15 @@ class LlamaRunner(HTTPRunner):
         self.facts = structs.replace(
             props.facts(self.load.name), embedding=self.load.embedding, memory=resident(self.child.pid)
         )
+
+    def named(self, name: str, adapters: tuple[str, ...]) -> "LlamaRunner":
+        """The same child for a model of that name, which has these of the adapters (digests); not to be closed."""
+        if name == self.facts.model and adapters == self.own:
+            return self
+        other = copy.copy(self)
+        other.facts = structs.replace(self.facts, model=name)
+        other.own = adapters
+        return other
 
     # ── the protocol, where llama.cpp has more than /v1 ─────────────────────────────────────────────────────────────
 
@@ -206,7 +217,7 @@ class LlamaRunner(HTTPRunner):
     async def prepare(self, slot: int | None, body: Mapping[str, Any], keep: int, beginning: bytes) -> None:
         """Has the slot hold the prefix, where it does not already."""
         slots = self._turns.slots
-        if slot is None or self._prefixes is None or slots.held(slot, beginning):
+        if slot is None or self._prefixes is None or slots.held(slot, self._mark + beginning):
             return
         try:
             await self._prefixes.ready(slot, body, keep)
@@ -229,7 +240,9 @@ class LlamaRunner(HTTPRunner):
         return Key(
             engine=self._build,
             weights=load.digests,
-            adapters=tuple((digest, scales.get(index, 1.0)) for index, (digest, _) in enumerate(load.adapters)),
+            adapters=tuple(
+                (digest, scale) for index, (digest, _) in enumerate(load.adapters) if (scale := scales.get(index, 1.0))
+            ),
             context=load.context,
             slots=load.slots,
             batch=load.batch,
@@ -253,29 +266,41 @@ class LlamaRunner(HTTPRunner):
         return body
 
     def _scales(self, wanted: dict[str, float]) -> list[dict[str, float]]:
-        """llama.cpp's list: every adapter, those not wanted at 0; all in full where the request names none."""
-        known = [digest for digest, _ in self.load.adapters]
-        if unknown := set(wanted) - set(known):
+        """llama.cpp's list: every adapter, those not wanted at 0; all of the model's own where none is named."""
+        if unknown := set(wanted) - set(self.own):
             raise BadRequest(f"'{self.facts.model}' has no adapter {sorted(unknown)[0][:80]}", "Name one that it has.")
-        return [
-            {"id": index, "scale": wanted.get(digest, 0.0) if wanted else 1.0} for index, digest in enumerate(known)
-        ]
+        wanted = wanted or dict.fromkeys(self.own, 1.0)
+        return [{"id": index, "scale": wanted.get(digest, 0.0)} for index, (digest, _) in enumerate(self.load.adapters)]
 
     def _with_adapters(self, body: bytes) -> bytes:
-        """A raw body with the list; what cannot be read is left to llama.cpp to refuse."""
+        """A raw body with the list; what cannot be read is left to llama.cpp to refuse.
+
+        Where it has one (``"lora": [{"id": 0, "scale": 0.5}]``), its numbers are those of the model's own adapters.
+        """
         try:
             fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         except msgspec.DecodeError:
             return body
-        if "lora" not in fields:
-            fields["lora"] = msgspec.Raw(msgspec.json.encode(self._scales({})))
+        try:
+            asked = scales(fields.get("lora"))
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"invalid lora: {error}", 'Write it as [{"id": 0, "scale": 1.0}].') from None
+        if unknown := [number for number in asked if not 0 <= number < len(self.own)]:
+            raise BadRequest(f"'{self.facts.model}' has no adapter number {unknown[0]}", f"It has {len(self.own)}.")
+        named = {self.own[number]: scale for number, scale in asked.items()}
+        fields["lora"] = msgspec.Raw(msgspec.json.encode(self._scales(named)))
         return msgspec.json.encode(fields)
+
+    @property
+    def _mark(self) -> bytes:
+        """What prompts of this model begin with where slots are chosen: what other adapters left is of no use."""
+        return "".join(self.own).encode()
 
     # ── the way there ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def turn(self, prompt: bytes = b"") -> AbstractAsyncContextManager[int]:
         """Held while a request uses the model; the slot it should take."""
-        return self._turns.turn(prompt)
+        return self._turns.turn(self._mark + prompt)
 
     @asynccontextmanager
     async def send(self, method: str, path: str, body: bytes = b"") -> AsyncGenerator[Answer]:

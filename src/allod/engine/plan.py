@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from allod.engine.cores import cores
 from allod.engine.llama import Load
 from allod.engine.options import LoadOptions
-from allod.errors import BadGGUF, BadRequest, Unsupported
+from allod.errors import AllodError, BadGGUF, BadRequest, Unsupported
 from allod.home import EngineSettings
 from allod.models.gguf import GGUF, read_header, read_shards
 from allod.models.memory import Memory, estimate, largest_context, recurrent_layers
@@ -23,6 +23,9 @@ from allod.models.store import Model, Store
 CONTEXT = 8192  # tokens a slot where nothing else is said
 LEAST_CONTEXT = 1024  # where memory is short and nobody asked for more
 LEAST_BATCH, MOST_BATCH = 32, 8192  # tokens
+MOST_ADAPTERS = (
+    16  # loaded beside one model; each is a part in a hundred of its size, and computed only where it is used
+)
 UBATCH = 512  # tokens computed at once; llama.cpp's default
 POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama.h, enum llama_pooling_type
 
@@ -38,6 +41,11 @@ class Files(Struct, frozen=True):
     adapters: tuple[tuple[str, Path], ...]  # (digest, file)
     adapter_bytes: int
     digests: tuple[str, ...] = ()  # of the weights
+
+    @property
+    def family(self) -> str:
+        """The same for models that one child can serve: the same weights, the same projector."""
+        return "+".join((*self.digests, self.projector.name if self.projector else ""))
 
     @property
     def embedding(self) -> bool:
@@ -97,6 +105,30 @@ def examine(model: Model, store: Store) -> Files:
         adapter_bytes=size(*model.adapters),
         digests=tuple(digest(path) for path in model.weights),
     )
+
+
+def with_siblings(files: Files, store: Store) -> Files:
+    """The same with the adapters of the other models on these weights: loaded together, each is there without a load.
+
+    The newest come first, and only those that are whole; whether they fit this model shows when they are loaded.
+    """
+    if files.embedding or files.reranking:
+        return files
+    found = dict(files.adapters)
+    for model in store.list():
+        weights = "+".join((*map(digest, model.weights), model.projector.name if model.projector else ""))
+        if weights == files.family and model.adapters and len(found) + len(model.adapters) <= MOST_ADAPTERS:
+            found |= {digest(path): path for path in model.adapters if is_adapter(path)}
+    return structs.replace(files, adapters=tuple(found.items()), adapter_bytes=size(*found.values()))
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a file is a whole GGUF adapter."""
+    try:
+        read_header(path).check_complete()
+        return read_shards([path]).kind == "adapter"
+    except AllodError:
+        return False
 
 
 def digest(blob: Path) -> str:
