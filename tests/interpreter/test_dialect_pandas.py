@@ -27,11 +27,15 @@ def run(code: str) -> str:
 WRONG = {
     "a column of groups": "df['m'] = df.groupby('k')['q'].mean()",
     "a product of sums": "g = df.groupby('k', as_index=False)[['q', 'p']].sum()\ng['r'] = g['q'] * g['p']",
+    "an index of groups that is not saved": "df.groupby('k').sum().to_csv('/dev/null', index=False)",
+    "a pivot's index that is not saved": "df.pivot_table(index='k', values='q').to_excel('/dev/null', index=False)",
     "a product of aggregates": "g = df.groupby('k').agg({'q': 'sum', 'p': 'sum'}).reset_index()\ng['r'] = g.q * g.p",
 }
 RIGHT = {
     "df['m'] = df.groupby('k')['q'].transform('mean')\nprint(df['m'].sum())": "15.0",
     "df['m'] = df['k'].map(df.groupby('k')['q'].mean())\nprint(df['m'].sum())": "15.0",
+    "print(len(df.groupby('k').sum().reset_index().to_csv(index=False)))": "30",
+    "print(len(df.set_index('k', drop=False).to_csv(index=False)))": "46",
     "print(len(df.to_csv(index=False, thousands=None)) > 9)": "True",
     "df['r'] = df.q * df.p\nprint(df.groupby('k')['r'].sum().sum())": "70.0",
     "g = df.groupby('k').agg({'q': 'sum', 'p': 'mean'})\nprint((g.q * g.p).sum())": "69.0",
@@ -45,7 +49,8 @@ RIGHT = {
 @pytest.mark.parametrize("code", WRONG.values(), ids=WRONG)
 def test_what_cannot_be_meant_is_an_error_that_says_what_to_write(code: str):
     said = run(code)
-    assert "NotMeant: " in said and ("as_index=False" in said or 'df["amount"] = df["q"] * df["p"]' in said)
+    told = "as_index=False" in said or ".reset_index()" in said
+    assert "NotMeant: " in said and (told or 'df["amount"] = df["q"] * df["p"]' in said)
 
 
 @pytest.mark.parametrize(("code", "printed"), RIGHT.items())

@@ -116,7 +116,8 @@ def test_lines_before_the_heading_and_no_heading(folder: Path) -> None:
 def test_damaged_rows_are_left_out_and_told(folder: Path) -> None:
     Path("a.csv").write_text("x,y\n1,2\n3,4,5,6\n7,8\n" + "9,9\n" * 20)
     found = one()
-    assert found.lines[0] == "damaged: 1 lines with too many fields are not in it, 0 with too few are in it"
+    assert found.lines[0] == "damaged: left_out lines with too many fields are not in it, 0 with too few are in it"
+    assert load(found)["left_out"] == 1
     assert len(load(found)[found.name]) == 22
 
 
@@ -503,10 +504,10 @@ def test_words_of_a_task_that_are_values(task: str, columns: list[str], lines: l
     ("asked", "line"),
     [
         (["playlist", "artist", "seconds"],
-         ["in songs playlist is the column playlist.name, artist is the column artist.name, "
-          "seconds is the column length.seconds"]),
+         ['songs has them so: songs.rename(columns={"playlist.name": "playlist", "artist.name": "artist", '
+          '"length.seconds": "seconds"})']),
         (["artist", "seconds", "rating"],
-         ["in songs artist is the column artist.name, seconds is the column length.seconds"]),
+         ['songs has them so: songs.rename(columns={"artist.name": "artist", "length.seconds": "seconds"})']),
         (["title", "rating"], []),
         (["colour"], []),
         ([], []),
@@ -520,7 +521,7 @@ def test_columns_that_are_there_under_a_longer_name(asked: list[str], line: list
 
 
 def parts(line: str) -> set[str]:
-    return set(line.removeprefix("in songs ").split(", "))
+    return set(line.removeprefix("songs has them so: songs.rename(columns={").removesuffix("})").split(", "))
 
 
 def test_names_of_what_is_around_rows_say_of_what(folder: Path) -> None:

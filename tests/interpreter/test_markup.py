@@ -59,7 +59,7 @@ def test_xml_with_rows_is_a_table() -> None:
     assert list(books["id"]) == [1, 2]
     assert list(books["authors"]) == [["Ann", "Bo"], ["Cy"]]
     assert found.lines[0].startswith("books is a DataFrame of it, 2 rows, columns: id (1 to 2), old (")
-    assert "authors (lists, e.g. ['Ann', 'Bo'])" in found.lines[0]
+    assert "authors (lists, e.g. ['Ann', 'Bo']; .str.join(\"; \") makes text of them)" in found.lines[0]
     assert found.lines[1] == 'catalogue.find("shop").get("name") = "Köln"'
 
 

@@ -121,7 +121,8 @@ def told(odd: list[str]) -> str:
 def text_column(kept: Any) -> str:
     """Few different values are listed, many are shown by the first; of numbers, what is none."""
     if isinstance(kept.iloc[0], list):
-        return f"lists, e.g. {short(kept.iloc[0])}"
+        joined = '; .str.join("; ") makes text of them' if kept.iloc[0] and isinstance(kept.iloc[0][0], str) else ""
+        return f"lists, e.g. {short(kept.iloc[0])}{joined}"
     if said := nearly_numbers(kept):
         return said
     try:

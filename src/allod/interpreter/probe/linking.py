@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from allod.interpreter.probe.finding import library
+from allod.interpreter.probe.finding import library, quoted
 
 CHOICES = 200  # a column with more different values is no list of choices
 ROWS = 200_000  # looked at
@@ -39,15 +39,15 @@ def values(task: str, names: list[str], there: dict[str, Any]) -> str:
 
 
 def columns(asked: list[str], names: list[str], there: dict[str, Any]) -> str:
-    """A JSON list of at most one line such as ``city is the column customer.city``: asked for, and there longer."""
+    """A JSON list of at most one line, with the code that gives columns the shorter names that are asked for."""
     for name in reversed(names):  # the innermost list is read last
         if type(there.get(name)).__name__ == "DataFrame":
             have = [str(column) for column in there[name].columns]
             missing = [each for each in asked if key(each) not in map(key, have)]
             found = renames(missing, [each for each in have if key(each) not in map(key, asked)])
             if found:
-                said = ", ".join(f"{new} is the column {old}" for old, new in found.items())
-                return json.dumps([f"in {name} {said}"])
+                said = ", ".join(f"{quoted(old)}: {quoted(new)}" for old, new in found.items())
+                return json.dumps([f"{name} has them so: {name}.rename(columns={{{said}}})"])
     return "[]"
 
 

@@ -58,7 +58,11 @@ def comma_separated(path: Path, finding: Finding) -> None:
         arguments.append(f"skiprows={start}")
     arguments += cell_arguments(separator, rows)
     if read_csv(finding, arguments, len(data) == WHOLE):
-        finding.lines.append(damage(text, separator, start))
+        long, few = damage(text, separator, start)
+        finding.load.append(f"left_out = {long}  # lines of {finding.path} with too many fields")
+        finding.lines.append(
+            f"damaged: left_out lines with too many fields are not in it, {few} with too few are in it"
+        )
     if encoding != "utf-8":
         finding.about += f", {encoding}"
 
@@ -99,11 +103,10 @@ def written(values: list[str]) -> str:
     return "month" if first <= 12 < second <= 31 else ""
 
 
-def damage(text: str, separator: str, start: int) -> str:
+def damage(text: str, separator: str, start: int) -> tuple[int, int]:
     """How many lines have too many fields, which pandas leaves out, and how many too few, which it fills up."""
     widths = [len(row) for row in csv.reader(io.StringIO(text), delimiter=separator) if row][start:]
-    long, few = (sum(sign * width > sign * widths[0] for width in widths) for sign in (1, -1))
-    return f"damaged: {long} lines with too many fields are not in it, {few} with too few are in it"
+    return sum(width > widths[0] for width in widths), sum(width < widths[0] for width in widths)
 
 
 def read_csv(finding: Finding, arguments: list[str], large: bool) -> bool:

@@ -106,24 +106,24 @@ def columns_of_groups(pd):
 
 
 def lost_index(pd):
-    """Says so where ``index=False`` leaves out an index that has a name: mostly the groups that the table is about."""
+    """``index=False`` is refused where the index has a name that no column has: it holds what the rows are about."""
 
-    def told(function):
+    def asked(function):
         def call(self, *args, **kwargs):
             names = [str(name) for name in getattr(self.index, "names", ()) if name is not None]
-            if kwargs.get("index") is False and names:
-                print(
-                    f"Note: the index ({', '.join(names)}) is not in the file, as index=False leaves it out; "
-                    "reset_index() makes it a column.",
-                    file=sys.stderr,
+            lost = [name for name in names if name not in map(str, self.columns)]
+            if kwargs.get("index") is False and lost:
+                raise NotMeant(
+                    f"{', '.join(lost)} is the index and would not be in the file: "
+                    "make it a column with .reset_index() before you save"
                 )
             return function(self, *args, **kwargs)
 
         call.__name__, call.__doc__, call.__wrapped__ = function.__name__, function.__doc__, function
         return call
 
-    pd.DataFrame.to_csv = told(pd.DataFrame.to_csv)
-    pd.DataFrame.to_excel = told(pd.DataFrame.to_excel)
+    pd.DataFrame.to_csv = asked(pd.DataFrame.to_csv)
+    pd.DataFrame.to_excel = asked(pd.DataFrame.to_excel)
 
 
 def lost_values(pd):
