@@ -95,6 +95,9 @@ class ScriptedRunner:
     async def count_tokens(self, messages: list[Message]) -> int:
         return sum(len(m.text) // 4 + 4 for m in messages)
 
+    async def count_prompt(self, request: ChatRequest) -> int:
+        return await self.count_tokens(request.messages) + 10 * len(request.tools)
+
     @asynccontextmanager
     async def forward(self, path: str, body: bytes) -> AsyncIterator[Answer]:
         self.forwarded.append((path, body))

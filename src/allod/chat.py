@@ -90,10 +90,12 @@ class ChatRequest(Struct):
     options: Options = field(default_factory=Options)
     tools: list[Tool] = field(default_factory=list[Tool])
     tool_choice: str | dict[str, Any] = "auto"
+    parallel_tools: bool = True  # several calls in one answer
     format: Literal["json"] | dict[str, Any] | None = None  # a dict is a JSON Schema
     think: bool | str | None = None  # None: as the model does by itself; a str is an effort level
     top_logprobs: int | None = None  # None: no log-probabilities
     adapters: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])  # (digest, scale)
+    measured: bool = False  # every chunk says what the answer cost so far, where the engine tells (llama.cpp's does)
     keep: int = 0  # so many messages at the beginning are worth keeping on disk once computed, for other conversations
 
 
@@ -128,7 +130,7 @@ class Usage(Struct, frozen=True):
 
 
 class ChatChunk(Struct):
-    """A piece of an answer. The last one, and only it, has ``finish`` and ``usage``."""
+    """A piece of an answer. The last one, and only it, has ``finish``; ``usage`` it has, and all if ``measured``."""
 
     text: str = ""
     thinking: str = ""

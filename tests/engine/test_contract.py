@@ -191,6 +191,28 @@ async def test_the_count_of_tokens_is_what_the_prompt_takes(runner: Runner) -> N
     assert await runner.count_tokens([]) == 0
 
 
+async def test_the_count_of_a_request_is_what_its_prompt_takes(runner: Runner) -> None:
+    for think in (None, False, True):
+        request = ask("Hi", max_tokens=1)
+        request.messages = [Message("system", "Be brief."), *request.messages]
+        request.tools, request.think = [Tool("add", "Adds.", {"type": "object"})], think
+        _, last = await answered(runner.chat(request))
+        assert last.usage and await runner.count_prompt(request) == last.usage.prompt_tokens
+
+
+async def test_a_measured_answer_says_at_every_chunk_what_it_cost(runner: Runner) -> None:
+    request = ask("Count to ten.", max_tokens=8, temperature=0)
+    request.measured = True
+    chunks = [chunk async for chunk in runner.chat(request)]
+    usages = [chunk.usage for chunk in chunks]
+    assert all(usages)
+    counts = [usage.output_tokens for usage in usages if usage]
+    assert counts == sorted(counts) and counts[0] <= 2 and counts[-1] == 8
+    assert {usage.prompt_tokens for usage in usages if usage} == {usages[-1].prompt_tokens if usages[-1] else 0}
+    request.measured = False
+    assert [bool(chunk.usage) async for chunk in runner.chat(request)] == [False] * (len(chunks) - 1) + [True]
+
+
 async def test_counting_again_asks_nobody(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     messages = [Message("user", "How long is this?")]
     count = await runner.count_tokens(messages)

@@ -122,7 +122,7 @@ class HTTPRunner(ABC):
             raise Unsupported(f"'{self.facts.model}' cannot see pictures", "Use a model with vision.")
         check_length("".join(m.text for m in request.messages), self.facts.context)
         body = self._more(chat_body(request), request)
-        reader = ChatReader(request.top_logprobs, self.facts.model)
+        reader = ChatReader(request.top_logprobs, self.facts.model, request.measured)
         async with aclosing(self._answer("/v1/chat/completions", body, reader, request.keep)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -217,8 +217,12 @@ class HTTPRunner(ABC):
 
     async def _count(self, messages: list[Message]) -> int:
         """The same, asked of the server."""
-        prompt = await self.apply_template(ChatRequest(messages))
-        return len(await self.prompt_tokens(prompt)) + pictures(messages)
+        return await self.count_prompt(ChatRequest(messages))
+
+    async def count_prompt(self, request: ChatRequest) -> int:
+        """The same for a whole request, its tools and its wish to think with it. Nothing is remembered."""
+        prompt = await self.apply_template(request)
+        return len(await self.prompt_tokens(prompt)) + pictures(request.messages)
 
     async def prompt_tokens(self, prompt: str) -> list[int]:
         """Token ids of a whole prompt: as ``tokenize``, with what the model wants before every prompt."""

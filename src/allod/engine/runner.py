@@ -81,6 +81,14 @@ class Runner(Protocol):
         """
         ...
 
+    async def count_prompt(self, request: ChatRequest) -> int:
+        """The same for a whole request, its tools and its wish to think with it.
+
+        Raises:
+            Unsupported: the server cannot count.
+        """
+        ...
+
     def forward(self, path: str, body: bytes) -> AbstractAsyncContextManager[Answer]:
         """Posts ``body`` to the engine's own ``path`` and hands the answer through, byte for byte."""
         ...

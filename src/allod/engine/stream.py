@@ -233,8 +233,9 @@ class Reader:
 class ChatReader(Reader):
     """Events of ``/v1/chat/completions`` and ``/v1/completions`` to chunks; tool calls come whole, at the end."""
 
-    def __init__(self, top: int | None, model: str = "") -> None:
+    def __init__(self, top: int | None, model: str = "", measured: bool = False) -> None:
         super().__init__(top, model)
+        self._measured = measured
         self._calls: dict[int, ToolCall] = {}
 
     def chunk(self, data: bytes) -> ChatChunk | None:
@@ -257,7 +258,10 @@ class ChatReader(Reader):
         text = delta.content or choice.text
         thinking = delta.reasoning_content or delta.reasoning or ""
         logprobs = choice.logprobs.plain(self.top) if choice.logprobs else []
-        return ChatChunk(text, thinking, logprobs=logprobs) if text or thinking or logprobs else None
+        if not (text or thinking or logprobs):
+            return None
+        usage = self._timings.usage() if self._measured and self._timings else None
+        return ChatChunk(text, thinking, logprobs=logprobs, usage=usage)
 
     def last(self) -> ChatChunk:
         """The end, with the tool calls that were gathered."""

@@ -49,7 +49,7 @@ def chat_body(request: ChatRequest) -> dict[str, Any]:
     if tools:
         body["tools"] = [tool_body(tool) for tool in tools]
         body["tool_choice"] = choice
-        body["parallel_tool_calls"] = True
+        body["parallel_tool_calls"] = request.parallel_tools
     if request.format == "json":
         body["response_format"] = {"type": "json_object"}
     elif request.format is not None:
@@ -57,6 +57,8 @@ def chat_body(request: ChatRequest) -> dict[str, Any]:
     if request.top_logprobs is not None:
         body["logprobs"] = True
         body["top_logprobs"] = max(1, request.top_logprobs)  # llama.cpp gives none at all for 0
+    if request.measured:
+        body["timings_per_token"] = True
     if kwargs := template_kwargs(request):
         body["chat_template_kwargs"] = kwargs
     return body | {"stream": True, "stream_options": {"include_usage": True}}
