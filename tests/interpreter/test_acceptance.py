@@ -518,7 +518,7 @@ async def test_a_block_that_fails_again_and_again_ends_the_job(shell: Shell, hom
     assert done.returncode == 4
     assert "ZeroDivisionError" in done.stderr
     assert "Not done" in done.stderr
-    assert len(server.requests) <= 12
+    assert len(server.requests) <= 14  # four attempts of two, and where the block is known two more to have another
     assert [path.name for path in folder.iterdir()] == ["keep.txt"]
 
 

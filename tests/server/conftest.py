@@ -5,7 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -32,10 +33,10 @@ def scripted(home: Home, small_models: Path) -> Scripted:
     return Scripted(home)
 
 
-@pytest.fixture(scope="session")
-def live(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+@contextmanager
+def serving(smollm2_path: Path, folder: Path) -> Generator[Live]:
     """A running server whose store holds smollm2:135m."""
-    environ = {**os.environ, "ALLOD_HOME": str(tmp_path_factory.mktemp("live")), "ALLOD_ENGINE_THREADS": "2"}
+    environ = {**os.environ, "ALLOD_HOME": str(folder), "ALLOD_ENGINE_THREADS": "2"}
     environ |= {"ALLOD_ENGINE_CONTEXT": "1024", "ALLOD_ENGINE_SLOTS": "4", "ALLOD_OFFLINE": "1"}
     home = Home.open(environ)
     for _ in create(Store(home.models), "smollm2:135m", parse(f"FROM {smollm2_path}"), smollm2_path.parent):
@@ -53,3 +54,17 @@ def live(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             rest = process.communicate(timeout=20)[1]
             sys.stderr.write(rest)
     assert process.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def live(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A running server for all tests."""
+    with serving(smollm2_path, tmp_path_factory.mktemp("live")) as server:
+        yield server
+
+
+@pytest.fixture
+def doomed(smollm2_path: Path, tmp_path: Path) -> Iterator[Live]:
+    """A running server for one test, which kills its workers: what crashed thrice in a minute stays dead."""
+    with serving(smollm2_path, tmp_path / "doomed") as server:
+        yield server

@@ -1,5 +1,6 @@
 """What the tests of the server share: a scripted application, models without weights, a handle on a live server."""
 
+import contextlib
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -90,3 +91,8 @@ class Live:
     def workers(self) -> list[psutil.Process]:
         """The processes that hold models."""
         return [p for p in self.process.children(recursive=True) if "llama_worker" in " ".join(p.cmdline())]
+
+    def kill_workers(self) -> None:
+        for worker in self.workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()

@@ -1,14 +1,11 @@
 """Anthropic's stock Python client, as people use it, against the live server."""
 
-import contextlib
 import json
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import anthropic
-import httpx
-import psutil
 import pytest
 from served import Live
 
@@ -128,17 +125,13 @@ def test_errors(claude: anthropic.Anthropic) -> None:
         )
 
 
-def test_a_crash_is_told_within_the_stream(claude: anthropic.Anthropic, live: Live) -> None:
-    httpx.post(f"{live.url}/api/generate", json={"model": MODEL, "keep_alive": 0, "stream": False}, timeout=60)
-
-    def kill() -> None:
-        for worker in live.workers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                worker.kill()
-
+def test_a_crash_is_told_within_the_stream(doomed: Live) -> None:
     story: Any = [{"role": "user", "content": "Write a very long story."}]
-    with pytest.raises(anthropic.APIError, match="was killed"):
-        for number, _ in enumerate(claude.messages.create(model=MODEL, messages=story, max_tokens=800, stream=True)):
-            if number == 4:
-                threading.Thread(target=kill).start()
-    assert claude.messages.create(model=MODEL, messages=HI, max_tokens=2).content
+    with anthropic.Anthropic(base_url=doomed.url, api_key="none", max_retries=0) as claude:
+        with pytest.raises(anthropic.APIError, match="was killed"):
+            for number, _ in enumerate(
+                claude.messages.create(model=MODEL, messages=story, max_tokens=800, stream=True)
+            ):
+                if number == 4:
+                    threading.Thread(target=doomed.kill_workers).start()
+        assert claude.messages.create(model=MODEL, messages=HI, max_tokens=8, temperature=0).content

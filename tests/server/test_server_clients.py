@@ -1,7 +1,6 @@
 """The stock Python clients of Ollama and OpenAI, as people use them, against the live server."""
 
 import base64
-import contextlib
 import json
 import math
 import threading
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import ollama
 import openai
-import psutil
 import pytest
 from served import Live, gguf
 
@@ -186,21 +184,15 @@ def test_openai_errors(gpt: openai.OpenAI) -> None:
         gpt.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": [url]}])  # type: ignore[list-item]
 
 
-def test_openai_is_told_of_a_crash(native: ollama.Client, gpt: openai.OpenAI, live: Live) -> None:
-    native.generate(MODEL, keep_alive=0)  # one worker less: three that crash within a minute are not started again
-
-    def kill() -> None:
-        for worker in live.workers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                worker.kill()
-
+def test_openai_is_told_of_a_crash(doomed: Live) -> None:
     story = [{"role": "user", "content": "Write a very long story."}]
-    with pytest.raises(openai.APIError) as error:
-        for number, _ in enumerate(gpt.chat.completions.create(model=MODEL, messages=story, stream=True)):
-            if number == 3:
-                threading.Thread(target=kill).start()
-    assert "was killed" in error.value.message
-    assert gpt.chat.completions.create(model=MODEL, messages=HI, max_tokens=2).choices
+    with openai.OpenAI(base_url=f"{doomed.url}/v1", api_key="none", max_retries=0) as gpt:
+        with pytest.raises(openai.APIError) as error:
+            for number, _ in enumerate(gpt.chat.completions.create(model=MODEL, messages=story, stream=True)):
+                if number == 3:
+                    threading.Thread(target=doomed.kill_workers).start()
+        assert "was killed" in error.value.message
+        assert gpt.chat.completions.create(model=MODEL, messages=HI, max_tokens=2).choices
 
 
 # ── allod itself ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,11 +1,15 @@
 """Addresses, Host and Origin."""
 
+import asyncio
 import socket
+from typing import Any
 
 import httpx
 import pytest
 from served import Scripted
+from starlette.types import Receive, Scope, Send
 
+from allod.engine.turns import CLIENT
 from allod.errors import BadSettings
 from allod.home import Home
 from allod.server.app import serve
@@ -130,3 +134,29 @@ async def test_a_preflight_is_answered(scripted: Scripted) -> None:
 async def test_options_without_an_origin(scripted: Scripted) -> None:
     async with scripted.client() as http:
         assert (await http.options("/api/chat")).status_code == 204
+
+
+@pytest.mark.anyio
+async def test_clients_are_told_apart_by_program_machine_and_key() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(await asyncio.create_task(whose()))
+
+    async def whose() -> str:
+        return CLIENT.get()
+
+    async def ask(host: str = "127.0.0.1", **headers: str) -> str:
+        raw = [(b"host", b"localhost"), *((k.replace("_", "-").encode(), v.encode()) for k, v in headers.items())]
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": raw, "client": (host, 1234)}
+        await Guard(app)(scope, nothing, nothing)
+        return seen[-1]
+
+    async def nothing(*_: object) -> Any: ...
+
+    plain = await ask(user_agent="chat")
+    assert plain == await ask(user_agent="chat")
+    others = [await ask(user_agent="code"), await ask("10.0.0.2", user_agent="chat")]
+    others += [await ask(user_agent="chat", **{key: "sk-1"}) for key in ("authorization", "x_api_key")]
+    assert len({plain, *others}) == 4
+    assert "sk-1" not in "".join(seen)

@@ -7,6 +7,7 @@ sends from a browser. Keys belong to a later door; without them nothing but loop
 """
 
 import fnmatch
+import hashlib
 import ipaddress
 import re
 import socket
@@ -17,6 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from allod.egress import is_loopback
+from allod.engine.turns import CLIENT
 from allod.errors import BadSettings
 
 DEFAULT_PORT = 11435
@@ -92,6 +94,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        CLIENT.set(client(scope, headers))
         origin = headers.get("origin")
         if self.loopback and not known_host(headers.get("host", "")):
             await bare(send, 403)
@@ -129,6 +132,13 @@ class Guard:
         if text in (f"http://{host}".lower(), f"https://{host}".lower()):
             return True
         return any(fnmatch.fnmatchcase(text, pattern) for pattern in self.origins)
+
+
+def client(scope: Scope, headers: Headers) -> str:
+    """Who asks, as far as can be told: the machine, the program, the key. Turns are given out evenly among them."""
+    host = (scope.get("client") or ("",))[0]
+    key = headers.get("authorization", "") + headers.get("x-api-key", "")
+    return hashlib.sha256("\n".join((host, headers.get("user-agent", ""), key)).encode()).hexdigest()
 
 
 def known_host(header: str) -> bool:
