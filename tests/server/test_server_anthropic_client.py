@@ -134,4 +134,4 @@ def test_a_crash_is_told_within_the_stream(doomed: Live) -> None:
             ):
                 if number == 4:
                     threading.Thread(target=doomed.kill_workers).start()
-        assert claude.messages.create(model=MODEL, messages=HI, max_tokens=8, temperature=0).content
+        assert claude.messages.create(model=MODEL, messages=HI, max_tokens=8, extra_body={"temperature": 0}).content
