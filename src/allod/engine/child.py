@@ -40,6 +40,7 @@ class Child:
         self.address = ("", 0)
         self.build = ""  # which engine it is; a native one says so elsewhere
         self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self.reason = ""  # why it was killed, as a verb
         self._reading = asyncio.create_task(self._read_log())
         self._gone = asyncio.create_task(process.wait())
 
@@ -115,11 +116,16 @@ class Child:
         remedy = "Ask again: the next request starts it anew."
         if code == -signal.SIGKILL:
             words = ""  # it had no time for any
+        if self.reason:
+            remedy = "Close what takes the memory, or use a smaller model or context."
+        elif code == -signal.SIGKILL:
             remedy += " If this repeats, memory may be short: try a smaller context or model."
         return RunnerCrashed(f"the process of '{name}' {self.ended()}" + (f": {words}" if words else ""), remedy)
 
     def ended(self) -> str:
         """How it ended, as a verb."""
+        if self.reason:
+            return self.reason
         code = self.process.returncode or 0
         return f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
 
@@ -137,9 +143,10 @@ class Child:
         """Until it is gone."""
         await asyncio.shield(self._gone)
 
-    async def kill(self) -> None:
-        """Ends it at once and waits until it is gone, its memory with it."""
+    async def kill(self, reason: str = "") -> None:
+        """Ends it at once and waits until it is gone, its memory with it; ``reason`` is told to those it answers."""
         if self.alive:
+            self.reason = reason
             with suppress(ProcessLookupError):
                 self.process.kill()
         await self._end()

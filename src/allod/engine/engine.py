@@ -24,6 +24,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
+from allod.engine import pressure
 from allod.engine.child import Child
 from allod.engine.instance import Instance, Key, evictable, victims
 from allod.engine.llama import LlamaRunner, Load
@@ -46,7 +47,7 @@ from allod.engine.snapshots import Snapshots
 from allod.engine.turns import Queue
 from allod.errors import AllodError, EngineFailed, ModelNotFound
 from allod.home import Home
-from allod.models.memory import available, parse_bytes, too_large
+from allod.models.memory import available, free_swap, human, parse_bytes, too_large
 from allod.models.resolve import resolve
 from allod.models.store import Model, Store
 
@@ -113,6 +114,7 @@ class Engine:
         self._crashes: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=CRASHES))
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare = spare
+        self._watch: asyncio.Task[None] | None = None  # while anything is loaded
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -295,6 +297,8 @@ class Engine:
         loads = [to_load(str(waiter.model.name), each, waiter.wish, plan) for each in (files, waiter.files)]
         spare, self._spare = self._spare, None
         instance.work = self._spawn(self._run(instance, loads, spare))
+        if self._watch is None or self._watch.done():
+            self._watch = self._spawn(self._watch_memory())
 
     async def _run(self, instance: Instance, loads: list[Load], spare: asyncio.Task[Child] | None) -> None:
         """An instance's life: it loads, serves, and ends by being unloaded or by itself."""
@@ -328,6 +332,21 @@ class Engine:
         log.warning("%s loads only without the adapters of other models made on it", alone.name)
         instance.adapters = frozenset(digest for digest, _ in alone.adapters)
         return await LlamaRunner.start(alone, self.queue, None, self._snapshots)
+
+    async def _watch_memory(self) -> None:
+        """Lets models go while something else takes the memory."""
+        while self._instances:
+            await asyncio.sleep(pressure.EVERY)
+            free = available()
+            instance = pressure.relief(self._instances, free, free_swap())
+            if instance is None:
+                continue
+            name = next(iter(instance.models), instance.key[0])
+            log.warning("memory is short (%s left): %s is unloaded", human(free), name)
+            if instance.users and instance.runner:
+                await instance.runner.child.kill("was ended because memory ran out, with other programs taking it")
+            else:
+                self._unload(instance)
 
     def _unload(self, instance: Instance) -> None:
         """Kills its child; the memory is free when that is gone."""
@@ -413,4 +432,6 @@ class Engine:
                 instance.work.cancel()
         if self._spare:
             await (await self._spare).kill()
+        if self._watch:
+            self._watch.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -19,13 +19,14 @@ from msgspec import Struct
 
 from allod.errors import BadGGUF, TooLarge
 from allod.models.gguf import GGUF
-from allod.models.ram import available, human, parse_bytes
+from allod.models.ram import available, free_swap, human, parse_bytes
 
 __all__ = [
     "Memory",
     "Shape",
     "available",
     "estimate",
+    "free_swap",
     "human",
     "largest_context",
     "parse_bytes",

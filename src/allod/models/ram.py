@@ -46,6 +46,13 @@ def system_available() -> int:
     return psutil.virtual_memory().available
 
 
+def free_swap() -> int:
+    """Bytes of swap that nobody uses."""
+    import psutil
+
+    return psutil.swap_memory().free
+
+
 def cgroup_free(proc: Path, cgroups: Path) -> list[int]:
     """Bytes left under each memory limit of this process's control groups, v2 and v1; caches count as free."""
     free: list[int] = []
