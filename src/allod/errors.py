@@ -160,6 +160,12 @@ class Stopping(AllodError):
     status = 503
 
 
+class TimedOut(AllodError):
+    """The time that the client gave the request is over."""
+
+    status = 504
+
+
 class EngineFailed(AllodError):
     """A runner could not start; the message carries its last words."""
 

@@ -233,6 +233,47 @@ async def test_a_client_that_goes_away_frees_its_slot(
     assert (await post(http, "/api/chat", messages=HI, options=SURE))["done"]
 
 
+ENDLESS = {"num_predict": 900, "temperature": 1.5, "seed": 1}
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+async def test_a_request_ends_at_its_deadline(live: Live, http: httpx.AsyncClient, path: str) -> None:
+    await post(http, "/api/chat", messages=HI, options=SURE)
+    body = {
+        "model": MODEL,
+        "messages": LONG,
+        "options": ENDLESS,
+        "max_tokens": 900,
+        "logit_bias": [[0, False], [2, False]],
+    }
+    began = time.monotonic()
+    whole = await http.post(path, json=body | {"stream": False}, headers={"x-request-timeout": "0.4"})
+    assert (whole.status_code, "time is over" in whole.text) == (504, True)
+    stream = await http.post(path, json=body | {"stream": True}, headers={"x-request-timeout": "0.4"})
+    assert stream.status_code == 200
+    assert "time is over" in stream.text
+    assert stream.text.count("\n") > 4, "what was written before came"
+    assert time.monotonic() - began < 5
+    while not await quiet(live):
+        assert time.monotonic() - began < 8, "it goes on computing for nobody"
+
+
+async def test_a_deadline_holds_while_waiting_for_a_turn(http: httpx.AsyncClient) -> None:
+    await post(http, "/api/chat", messages=HI, options=SURE)
+    body = {"model": MODEL, "messages": LONG, "options": ENDLESS}
+    late = {"x-request-timeout": "0.3"}
+    answers = await asyncio.gather(*(http.post("/api/chat", json=body, headers=late) for _ in range(12)))
+    assert {answer.status_code for answer in answers} <= {200, 504}
+    assert any(answer.status_code == 504 for answer in answers), "eight had to wait for one of the four slots"
+    assert (await post(http, "/api/chat", messages=HI, options=SURE))["done"]
+
+
+@pytest.mark.parametrize("wrong", ["soon", "-1", "nan", "inf", "1e300", ""])
+async def test_a_deadline_that_is_none(http: httpx.AsyncClient, wrong: str) -> None:
+    answer = await http.post("/api/chat", json={"model": MODEL, "messages": HI}, headers={"x-request-timeout": wrong})
+    assert (answer.status_code, "X-Request-Timeout" in answer.json()["error"]) == (400, True)
+
+
 async def test_a_worker_killed_within_an_answer(doomed: Live) -> None:
     body = {"model": MODEL, "messages": LONG, "options": {"num_predict": 900}}
     async with httpx.AsyncClient(base_url=doomed.url, timeout=60) as http:

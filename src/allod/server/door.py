@@ -9,13 +9,15 @@ A door is a set of handlers over one `Shape`, the form its protocol gives to err
         return Stream(NATIVE, self.chunks(body))       # headers wait for the first chunk: errors keep their status
         return Json(await attended(request, self.answer(body)))
 
-Handlers know nothing of disconnects: their work is cancelled, and what they hold in ``async with`` is given back.
+Handlers know nothing of disconnects and deadlines (``X-Request-Timeout``): their work is cancelled, and what they hold
+in ``async with`` is given back.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -23,9 +25,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from allod.errors import AllodError, BadRequest, BodyTooLarge, Busy, Cancelled, Stopping
+from allod.errors import AllodError, BadRequest, BodyTooLarge, Busy, Cancelled, Stopping, TimedOut
 
 MAX_BODY = 256 * 2**20  # bytes of a JSON request; pictures in base64 are the largest that make sense
+LONGEST = 1e9  # seconds
+DEADLINE: ContextVar[float | None] = ContextVar("DEADLINE", default=None)  # of the request, in the event loop's time
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[ASGIApp]]
@@ -67,7 +71,9 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         try:
-            answer = await self.handler(Request(scope, receive))
+            request = Request(scope, receive)
+            DEADLINE.set(deadline(request.headers.get("x-request-timeout")))
+            answer = await self.handler(request)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
@@ -117,6 +123,7 @@ async def attended(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         Cancelled: it went; nobody will read the answer.
+        TimedOut: its deadline has passed.
         Stopping: the server is being stopped.
     """
     return await while_connected(request.receive, work)
@@ -132,14 +139,36 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         task.cancel()
 
     watcher = asyncio.create_task(cancel_when_gone())
+    timer = asyncio.get_running_loop().call_at(when, task.cancel) if (when := DEADLINE.get()) else None
     try:
         return await task
     except asyncio.CancelledError:
         if watcher.done():
             raise Cancelled("request canceled") from None
+        if timer and timer.when() <= asyncio.get_running_loop().time():
+            raise TimedOut("the request's time is over", "Give it more (X-Request-Timeout), or ask for less.") from None
         raise Stopping("the server is being stopped", "Ask again when it is back.") from None
     finally:
         watcher.cancel()
+        if timer:
+            timer.cancel()
+
+
+def deadline(seconds: str | None) -> float | None:
+    """The event loop's time at which a request with that ``X-Request-Timeout`` is to end; None: never.
+
+    Raises:
+        BadRequest: no number of seconds.
+    """
+    if seconds is None:
+        return None
+    try:
+        left = float(seconds)
+    except ValueError:
+        left = -1.0
+    if not 0 <= left < LONGEST:
+        raise BadRequest("invalid X-Request-Timeout", "It is the number of seconds that the request may take.")
+    return asyncio.get_running_loop().time() + left
 
 
 def understood(error: Exception) -> AllodError:
