@@ -1,6 +1,6 @@
 """What guessing tokens ahead brings: tokens a second with it over those without.
 
-    .venv/bin/python bench/speculation.py [--rounds N] [--threads N] [model.gguf]
+    .venv/bin/python bench/speculation.py [--rounds N] [--threads N] [--draft small.gguf] [model.gguf]
 
     code that is tried again      at least 1.1
     prose on other subjects       at least 0.95
@@ -8,7 +8,8 @@
 Two children of the engine, one that guesses (``engine.speculate``, the default) and one that does not, are asked the
 same by turns, one request at a time. ``code``: a job of `allod do`, answered with five seeds at the temperature of
 fresh attempts, each round of another job. ``prose``: questions that have nothing in common. The model is
-qwen2.5-coder:1.5b where `make test-all` pulled it, else SmolLM2, or the one that is named.
+qwen2.5-coder:1.5b where `make test-all` pulled it, else SmolLM2, or the one that is named. With ``--draft`` that small
+model does the guessing.
 """
 
 import argparse
@@ -65,12 +66,13 @@ async def rate(runner: Runner, kind: str, number: int) -> float:
     return sum(tokens for tokens, _ in found) / sum(seconds for _, seconds in found)
 
 
-async def measure(path: Path, rounds: int, threads: int) -> dict[str, list[float]]:
+async def measure(path: Path, draft: Path | None, rounds: int, threads: int) -> dict[str, list[float]]:
     """The ratio of each round, by kind."""
     found: dict[str, list[float]] = {kind: [] for kind in TARGETS}
     with tempfile.TemporaryDirectory() as folder:
         home = Home.open({"ALLOD_HOME": folder})
-        for _ in create(Store(home.models), "bench", parse(f"FROM {path}"), path.parent):
+        recipe = f"FROM {path}\n" + (f"DRAFT {draft}" if draft else "")
+        for _ in create(Store(home.models), "bench", parse(recipe), path.parent):
             pass
         plain, guessing = (LoadOptions(context=2048, slots=1, threads=threads, exact=exact) for exact in (True, False))
         async with (
@@ -99,15 +101,20 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--draft", type=Path)
     parser.add_argument("model", type=Path, nargs="?")
     asked = parser.parse_args()
     machine = introduce()
     path = asked.model or default_model()
-    found = asyncio.run(measure(path.absolute(), asked.rounds, asked.threads))
+    found = asyncio.run(measure(path.absolute(), asked.draft and asked.draft.absolute(), asked.rounds, asked.threads))
     ratios = {kind: statistics.median(each) for kind, each in found.items()}
     for kind, ratio in ratios.items():
         print(f"{kind}: {ratio:.2f} (at least {TARGETS[kind]})")
-    record("speculation", machine, {"model": path.name, "ratios": found, "median": ratios})
+    record(
+        "speculation",
+        machine,
+        {"model": path.name, "draft": asked.draft and asked.draft.name, "ratios": found, "median": ratios},
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import tiny
 from allod.chat import Message
 from allod.errors import BadGGUF, BadModelfile, BadName, ModelNotFound, NotFound
 from allod.models.create import create
-from allod.models.modelfile import parse
+from allod.models.modelfile import parse, render
 from allod.models.progress import Progress
 from allod.models.store import ADAPTER, LICENSE, MODEL, PARAMS, PROJECTOR, Model, Store
 
@@ -121,6 +121,36 @@ def test_a_model_over_itself(store: Store, base: Path) -> None:
     assert model.system == "new"
     assert model.weights[0].exists()
     assert not any(path.read_bytes() == b"old" for path in store.folder.iterdir())
+
+
+def test_a_draft(store: Store, base: Path) -> None:
+    tiny.write(base / "small.gguf", {"general.name": "small"})
+    make(store, "small", "FROM ./small.gguf", base)
+    model, _ = make(store, "mine", "FROM ./tiny.gguf\nDRAFT ./small.gguf\nPARAMETER draft_num_predict 6", base)
+    assert media(model) == ["model", "draft", "params"]
+    assert model.draft and model.draft.read_bytes() == (base / "small.gguf").read_bytes()
+    assert f"DRAFT {model.draft}" in render(model)
+    assert make(store, "again", render(model), base)[0].draft == model.draft
+    assert make(store, "child", "FROM mine\nDRAFT small", base)[0].draft == model.draft
+    other, _ = make(store, "other", "FROM mine\nDRAFT ./tiny.gguf", base)
+    assert other.draft == other.weights[0], "the new one is in the old one's place"
+
+
+@pytest.mark.parametrize(
+    ("draft", "error", "says"),
+    [
+        ("./lora.gguf", BadModelfile, "cannot guess for this model: they do not share a vocabulary"),
+        ("./words.gguf", BadModelfile, "cannot guess for this model: they do not share a vocabulary"),
+        ("./none.gguf", NotFound, "no such file"),
+        ("nobody", ModelNotFound, "nobody"),
+        (".", BadModelfile, "is not one GGUF file"),
+    ],
+)
+def test_a_draft_that_is_none(store: Store, base: Path, draft: str, error: type[Exception], says: str) -> None:
+    tiny.write(base / "words.gguf", {"tokenizer.ggml.model": "other"})
+    with pytest.raises(error, match=says):
+        make(store, "mine", f"FROM ./tiny.gguf\nDRAFT {draft}", base)
+    assert not store.list()
 
 
 def test_from_a_folder(store: Store, base: Path) -> None:

@@ -63,6 +63,8 @@ class Load(Struct, frozen=True, kw_only=True):
     slot_folder: Path | None = None  # where slots may be saved
     binary: str = ""  # a native llama-server to run instead of the bundled worker
     speculate: bool = False
+    draft: Path | None = None  # a model that guesses ``ahead`` tokens at once
+    ahead: int = 0
 
 
 class LlamaRunner(HTTPRunner):
@@ -255,7 +257,9 @@ class LlamaRunner(HTTPRunner):
 
     def _more(self, body: dict[str, Any], request: ChatRequest | CompletionRequest) -> dict[str, Any]:
         body = super()._more(body, request)
-        if self.load.speculate and request.top_logprobs is not None:  # llama.cpp gives none for what was guessed
+        if (
+            self.load.speculate or self.load.draft
+        ) and request.top_logprobs is not None:  # llama.cpp gives none for what was guessed
             raise Unsupported(
                 f"'{self.facts.model}' is loaded to guess tokens ahead, which have no probabilities",
                 "Lease it with LoadOptions(exact=True).",
@@ -364,6 +368,8 @@ def parameters(load: Load, key: str) -> dict[str, Any]:
         "cache_mib": load.cache_mib,
         "slot_folder": str(load.slot_folder or ""),
         "speculate": load.speculate,
+        "draft": str(load.draft or ""),
+        "ahead": load.ahead,
     }
 
 
@@ -379,6 +385,9 @@ def native_command(load: Load) -> list[str]:
         command += ["--mmproj", str(load.projector)]
     for _, path in load.adapters:
         command += ["--lora", str(path)]
+    if load.draft:
+        command += ["--spec-type", "draft-simple", "--spec-draft-model", str(load.draft)]
+        command += ["--spec-draft-n-max", str(load.ahead)]
     if load.batch:
         command += ["--batch-size", str(load.batch)]
     if load.ubatch:

@@ -41,6 +41,8 @@ class Parameters(TypedDict):
     cache_mib: int  # prompts kept in main memory beside the slots
     slot_folder: str  # where slots may be saved, and restored from; empty: nowhere
     speculate: bool  # guess tokens that came after the same words before, in any slot
+    draft: str  # path of a GGUF file of a model that guesses ``ahead`` tokens at once; empty: none
+    ahead: int
 
 
 def main() -> NoReturn:
@@ -152,7 +154,13 @@ def configure(parameters: Parameters, xllamacpp: Any) -> Any:
     pooling = "rank" if parameters["reranking"] else parameters["pooling"]
     if pooling:
         p.pooling_type = xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{pooling.upper()}"]
-    if parameters["speculate"]:
+    if parameters["draft"]:
+        p.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        small = p.speculative.draft
+        small.mparams.path, small.n_max = parameters["draft"], parameters["ahead"]
+        small.cpuparams.n_threads = small.cpuparams_batch.n_threads = parameters["threads"]
+        small.n_gpu_layers = parameters["gpu_layers"]
+    elif parameters["speculate"]:
         # Of 8 tokens that came in this order before, the next few are guessed and computed together, which costs less
         # than one by one; longer guesses cost more than they bring on a processor (bench/speculation.py).
         p.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MOD]

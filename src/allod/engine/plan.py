@@ -7,6 +7,7 @@
 The sums are ``models.memory``'s; what is loaded, and what has to go for it, is the engine's to know.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -26,6 +27,7 @@ LEAST_BATCH, MOST_BATCH = 32, 8192  # tokens
 MOST_ADAPTERS = (
     16  # loaded beside one model; each is a part in a hundred of its size, and computed only where it is used
 )
+AHEAD = 4  # tokens; Ollama's default of draft_num_predict
 UBATCH = 512  # tokens computed at once; llama.cpp's default
 POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama.h, enum llama_pooling_type
 
@@ -41,11 +43,13 @@ class Files(Struct, frozen=True):
     adapters: tuple[tuple[str, Path], ...]  # (digest, file)
     adapter_bytes: int
     digests: tuple[str, ...] = ()  # of the weights
+    draft: Path | None = None
+    draft_gguf: GGUF | None = None
 
     @property
     def family(self) -> str:
         """The same for models that one child can serve: the same weights, the same projector."""
-        return "+".join((*self.digests, self.projector.name if self.projector else ""))
+        return family(self.digests, self.projector, self.draft)
 
     @property
     def embedding(self) -> bool:
@@ -70,6 +74,7 @@ class Wish(Struct, frozen=True):
     embedding: bool
     binary: str
     speculate: bool = False
+    ahead: int = 0  # tokens that a draft model guesses at once; 0: it does not
 
 
 class Plan(Struct, frozen=True):
@@ -104,7 +109,14 @@ def examine(model: Model, store: Store) -> Files:
         adapters=tuple((digest(path), path) for path in model.adapters),
         adapter_bytes=size(*model.adapters),
         digests=tuple(digest(path) for path in model.weights),
+        draft=model.draft,
+        draft_gguf=read_header(model.draft) if model.draft else None,
     )
+
+
+def family(digests: Iterable[str], projector: Path | None, draft: Path | None) -> str:
+    """`Files.family` of these files."""
+    return "+".join((*digests, projector.name if projector else "", draft.name if draft else ""))
 
 
 def with_siblings(files: Files, store: Store) -> Files:
@@ -116,8 +128,8 @@ def with_siblings(files: Files, store: Store) -> Files:
         return files
     found = dict(files.adapters)
     for model in store.list():
-        weights = "+".join((*map(digest, model.weights), model.projector.name if model.projector else ""))
-        if weights == files.family and model.adapters and len(found) + len(model.adapters) <= MOST_ADAPTERS:
+        own = family(map(digest, model.weights), model.projector, model.draft)
+        if own == files.family and model.adapters and len(found) + len(model.adapters) <= MOST_ADAPTERS:
             found |= {digest(path): path for path in model.adapters if is_adapter(path)}
     return structs.replace(files, adapters=tuple(found.items()), adapter_bytes=size(*found.values()))
 
@@ -154,6 +166,8 @@ def wishes(model: Model, files: Files, given: LoadOptions, settings: EngineSetti
     context = asked or settings.context or CONTEXT
     if files.gguf.context_length:
         context = min(context, files.gguf.context_length)  # beyond what it was trained for a model babbles
+    speculate = settings.speculate and not given.exact and speculates(files)
+    ahead = int(params.get("draft_num_predict", AHEAD)) if files.draft and speculate and not given.embedding else 0
     return Wish(
         context=context,
         asked=bool(asked or settings.context),
@@ -163,7 +177,8 @@ def wishes(model: Model, files: Files, given: LoadOptions, settings: EngineSetti
         gpu_layers=given.gpu_layers if given.gpu_layers >= 0 else int(params.get("num_gpu", -1)),
         embedding=given.embedding or files.embedding,
         binary=settings.binary,
-        speculate=settings.speculate and not given.exact and speculates(files),
+        speculate=speculate,
+        ahead=ahead,
     )
 
 
@@ -186,7 +201,7 @@ def batch_size(asked: int) -> int:
 
 def need(files: Files, wish: Wish, context: int, slots: int) -> Memory:
     """What it takes with this context and these slots."""
-    return estimate(
+    memory = estimate(
         files.gguf,
         files.weights,
         context,
@@ -195,6 +210,10 @@ def need(files: Files, wish: Wish, context: int, slots: int) -> Memory:
         projector_bytes=files.projector_bytes,
         adapter_bytes=files.adapter_bytes,
     )
+    if files.draft and files.draft_gguf and wish.ahead:
+        small = estimate(files.draft_gguf, size(files.draft), context, slots, batch=ubatch(wish, context))
+        memory = structs.replace(memory, draft=small.total - small.process)
+    return memory
 
 
 def ubatch(wish: Wish, context: int) -> int:
@@ -232,7 +251,7 @@ def fitting_context(files: Files, wish: Wish, room: int) -> int:
     return largest_context(
         files.gguf,
         files.weights,
-        room,
+        room - (size(files.draft) if files.draft and wish.ahead else 0),
         batch=wish.batch or UBATCH,
         projector_bytes=files.projector_bytes,
         adapter_bytes=files.adapter_bytes,
@@ -261,4 +280,6 @@ def to_load(name: str, files: Files, wish: Wish, plan: Plan) -> Load:
         pooling=pooling,
         binary=wish.binary,
         speculate=wish.speculate and not wish.embedding and not wish.binary,
+        draft=files.draft if wish.ahead else None,
+        ahead=wish.ahead,
     )

@@ -18,6 +18,7 @@ from allod.models.gguf import GGUF, read_header, read_shards, shards
 from allod.models.manifest import (
     ADAPTER,
     CONFIG,
+    DRAFT,
     LICENSE,
     MESSAGES,
     MODEL,
@@ -76,6 +77,8 @@ def create(store: Store, name: str | Name, modelfile: Modelfile, base: Path) -> 
     if parts.models != 1:
         what = "no model, only an adapter or projector" if parts.models == 0 else "more than one model"
         raise BadModelfile(f"FROM gives {what}", "FROM takes one model, and next to it a projector at most.")
+    for source in modelfile.drafts:
+        yield from draft(store, source, base, parts)
     yield from apply(store, modelfile, parts)
     yield Progress("writing manifest")
     config = store.add_bytes(parts.config.encode(parts.layers), CONFIG)
@@ -130,6 +133,23 @@ def take(store: Store, path: Path, parts: Parts, only: str = "") -> Iterator[Pro
         if gguf.kind == "model":
             parts.models += 1
             parts.config = describe(gguf, parts.config)
+
+
+def draft(store: Store, source: str, base: Path, parts: Parts) -> Iterator[Progress]:
+    """Takes in a model that guesses ahead, in the place of one that FROM brought: a file, or a model of the store."""
+    path = local(source, base)
+    files = [path] if path else list(store.get(source).weights)
+    if len(files) != 1 or files[0].is_dir():
+        raise BadModelfile(f"DRAFT {source[:200]} is not one GGUF file", "Give one small model, in one file.")
+    gguf = inspect(files)
+    large = next(store.blob(layer.digest) for layer in parts.layers if layer.media_type == MODEL)
+    if gguf.kind != "model" or not gguf.drafts_for(read_header(large)):
+        raise BadModelfile(
+            f"{source[:200]} cannot guess for this model: they do not share a vocabulary",
+            "Give a smaller model of the same family.",
+        )
+    parts.layers = [layer for layer in parts.layers if layer.media_type != DRAFT]
+    parts.layers.append((yield from hashed(store, files[0], DRAFT, "")))
 
 
 def groups(path: Path) -> list[list[Path]]:

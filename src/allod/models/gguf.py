@@ -20,6 +20,7 @@ __all__ = ["GGUF", "Kind", "Skipped", "Tensor", "read_header", "shard", "shards"
 
 Kind = Literal["model", "adapter", "projector"]
 SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf")
+MOST_VOCABULARIES_DIFFER = 128  # tokens; llama.cpp: SPEC_VOCAB_MAX_SIZE_DIFFERENCE
 
 
 class GGUF:
@@ -116,6 +117,16 @@ class GGUF:
         if isinstance(tokens, Skipped):
             return tokens.count
         return len(cast("tuple[str, ...]", tokens)) if isinstance(tokens, tuple) else self.number("vocab_size")
+
+    def drafts_for(self, large: "GGUF") -> bool:
+        """Whether this one's tokens mean the same to ``large``: then it can guess ahead for it.
+
+        As llama.cpp's common/speculative.cpp asks: the same kind of vocabulary, of nearly the same size.
+        """
+        same = all(
+            self.text(f"tokenizer.ggml.{key}") == large.text(f"tokenizer.ggml.{key}") for key in ("model", "pre")
+        )
+        return same and abs(self.vocabulary - large.vocabulary) <= MOST_VOCABULARIES_DIFFER
 
     @property
     def quantization(self) -> str:

@@ -76,11 +76,12 @@ class Memory(Struct, frozen=True):
     process: int  # everything else
     context: int  # tokens a slot that this is for
     slots: int
+    draft: int = 0  # a model that guesses ahead, with its own cache
 
     @property
     def total(self) -> int:
         """All terms."""
-        return self.weights + self.copies + self.kv + self.compute + self.projector + self.process
+        return self.weights + self.copies + self.kv + self.compute + self.projector + self.draft + self.process
 
     def fits(self, free: int) -> bool:
         """Whether it all goes into ``free`` bytes."""
@@ -95,6 +96,7 @@ class Memory(Struct, frozen=True):
             (f"cache for {slots} tokens", self.kv),
             ("working memory", self.compute),
             ("projector", self.projector),
+            ("draft model", self.draft),
             ("process", self.process),
         ]
         return [(what, count) for what, count in named if count]

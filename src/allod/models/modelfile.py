@@ -317,6 +317,7 @@ def render(model: "Model") -> str:
     lines += [f"FROM {path}" for path in model.weights] or [f"FROM {model.name}"]
     lines += [f"FROM {model.projector}"] if model.projector else []
     lines += [f"ADAPTER {path}" for path in model.adapters]
+    lines += [f"DRAFT {model.draft}"] if model.draft else []
     lines += [f"{word} {quote(text, True)}" for word, text in texts(model) if text]
     lines += [f"PARAMETER {name} {quote(value)}" for name, value in flat(model.params)]
     lines += [f"MESSAGE {message.role} {quote(message.text, True)}" for message in model.messages]

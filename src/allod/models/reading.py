@@ -20,6 +20,7 @@ from allod.models.blobs import Blobs
 from allod.models.gguf import shard
 from allod.models.manifest import (
     ADAPTER,
+    DRAFT,
     LICENSE,
     MESSAGES,
     MODEL,
@@ -56,6 +57,7 @@ class Model(Struct, frozen=True):
     weights: tuple[Path, ...] = ()  # several: shards in order; none: a model of another engine or in the cloud
     projector: Path | None = None
     adapters: tuple[Path, ...] = ()
+    draft: Path | None = None  # a small model that guesses what this one will say
     template: str = ""  # Go template; empty: the GGUF's own
     system: str = ""
     params: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -87,6 +89,7 @@ def make_model(blobs: Blobs, name: Name, data: bytes, modified_at: datetime) -> 
             weights=tuple(blobs.blob(layer.digest) for layer in weights_of(manifest)),
             projector=next((blobs.blob(la.digest) for la in manifest.layers if la.media_type == PROJECTOR), None),
             adapters=tuple(blobs.blob(layer.digest) for layer in manifest.layers if layer.media_type == ADAPTER),
+            draft=next((blobs.blob(layer.digest) for layer in manifest.layers if layer.media_type == DRAFT), None),
             template=texts.text(TEMPLATE) or texts.text(PROMPT),
             system=texts.text(SYSTEM),
             params=wire.load_object(texts.one(PARAMS) or b"{}"),
