@@ -257,9 +257,8 @@ class LlamaRunner(HTTPRunner):
 
     def _more(self, body: dict[str, Any], request: ChatRequest | CompletionRequest) -> dict[str, Any]:
         body = super()._more(body, request)
-        if (
-            self.load.speculate or self.load.draft
-        ) and request.top_logprobs is not None:  # llama.cpp gives none for what was guessed
+        # llama.cpp gives no probabilities for what was guessed.
+        if (self.load.speculate or self.load.draft) and request.top_logprobs is not None:
             raise Unsupported(
                 f"'{self.facts.model}' is loaded to guess tokens ahead, which have no probabilities",
                 "Lease it with LoadOptions(exact=True).",
