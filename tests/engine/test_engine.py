@@ -15,6 +15,7 @@ from engine_helpers import SMALL, alive, answered, ask
 from allod.chat import ChatRequest, Message, Options
 from allod.engine import Engine, LoadOptions
 from allod.engine import engine as engine_module
+from allod.engine.llama import LlamaRunner
 from allod.errors import (
     BadGGUF,
     BadRequest,
@@ -425,3 +426,18 @@ async def test_closing_while_it_loads(open_home: OpenHome) -> None:
     with pytest.raises(EngineFailed):
         await loading
     assert not engine.running()
+
+
+async def test_settings_for_one_model(open_home: OpenHome) -> None:
+    home = open_home("one", "two")
+    home.folder("", "config")
+    (home.config / "models.toml").write_text('["one"]\nnum_ctx = 512\nslots = 3\nkeep_alive = "0"\nspeculate = false\n')
+    async with Engine(home) as engine:
+        async with engine.lease("one") as one, engine.lease("two", SMALL) as two:
+            assert isinstance(one, LlamaRunner) and isinstance(two, LlamaRunner)
+            assert (one.load.context, one.load.slots, one.load.speculate) == (512, 3, False)
+            assert (two.load.slots, two.load.speculate) == (SMALL.slots, home.settings.engine.speculate)
+        await until(lambda: names(engine) == ["two"])
+        (home.config / "models.toml").write_text('["one"]\nkeep_alive = "soon"\n')
+        with pytest.raises(BadRequest, match="'soon' is no duration"):
+            await use(engine, "one")

@@ -55,7 +55,10 @@ async def check_all() -> AsyncIterator[Check]:
     except AllodError as error:
         yield failed("settings", error)
         return
-    yield settings(home)
+    try:
+        yield settings(home)
+    except AllodError as error:
+        yield failed("settings", error)
     looks: tuple[tuple[str, Callable[[Home], Awaitable[Check]]], ...] = (
         ("engine", engine),
         ("model", model),
@@ -118,8 +121,12 @@ def python() -> Check:
 
 def settings(home: Home) -> Check:
     """Where things are."""
+    from allod.models.overrides import Overrides
+
     path = home.config / "config.toml"
-    return Check("settings", "ok", f"{path}" if path.exists() else f"defaults (there is no {path})")
+    own = Overrides(home)
+    single = f"; {own.path} for {', '.join(own.names)}" if own.names else ""
+    return Check("settings", "ok", (f"{path}" if path.exists() else f"defaults (there is no {path})") + single)
 
 
 async def engine(home: Home) -> Check:

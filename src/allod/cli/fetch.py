@@ -76,10 +76,11 @@ async def load(stack: AsyncExitStack, home: "Home", chat: "Chat") -> "Runner":
 def found_here(home: "Home", name: str) -> "Model | None":
     """What the store of this machine has under that name; None where it has nothing, or where it is not asked."""
     from allod.cli.library import LocalLibrary, is_here
+    from allod.models.overrides import Overrides
 
     if not is_here(home.settings.host):
         return None
     try:
-        return LocalLibrary(home).find(name)
+        return Overrides(home).over(LocalLibrary(home).find(name))
     except AllodError:  # the lease says what is wrong, and whether it is
         return None

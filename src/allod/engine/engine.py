@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any, Self
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from allod.engine import pressure
 from allod.engine.child import Child
@@ -48,6 +48,7 @@ from allod.engine.turns import Queue
 from allod.errors import AllodError, EngineFailed, ModelNotFound
 from allod.home import Home
 from allod.models.memory import available, free_swap, human, parse_bytes, too_large
+from allod.models.overrides import Overrides
 from allod.models.resolve import resolve
 from allod.models.store import Model, Store
 
@@ -103,6 +104,7 @@ class Engine:
         self.home = home
         self.store = store or Store(home.models)
         self.settings = home.settings.engine
+        self.overrides = Overrides(home)
         self.queue = Queue(self.settings.queue)
         self._slots = slots
         self._keep_alive = keep_alive_seconds(self.settings.keep_alive)
@@ -145,7 +147,7 @@ class Engine:
         seconds = None if keep_alive is None else keep_alive_seconds(keep_alive)
         self._check_open()
         await self._prepare()
-        known = self._resolve(model) if isinstance(model, str) else model
+        known = self.overrides.over(self._resolve(model) if isinstance(model, str) else model)
         files = self._examine(known)
         instance = await self._acquire(known, files, options or LoadOptions())
         try:
@@ -157,7 +159,13 @@ class Engine:
     async def _acquire(self, model: Model, files: Files, options: LoadOptions) -> Instance:
         """An instance with one more user, ready."""
         self._check_crashes(model, files)
-        waiter = Waiter(model, files, wishes(model, files, options, self.settings, self._slots), options)
+        own = self.overrides.of(model.name)
+        settings = structs.replace(
+            self.settings,
+            slots=own.slots or self.settings.slots,
+            speculate=self.settings.speculate if own.speculate is None else own.speculate,
+        )
+        waiter = Waiter(model, files, wishes(model, files, options, settings, self._slots), options)
         self._waiters.append(waiter)
         try:
             self._pump()
@@ -290,7 +298,9 @@ class Engine:
     def _start(self, waiter: Waiter, files: Files, plan: Plan) -> None:
         """Begins to load; the waiter becomes its first user."""
         adapters = frozenset(digest for digest, _ in files.adapters)
-        instance = Instance(waiter.key, waiter.model, waiter.wish, plan, self._keep_alive, adapters)
+        own = self.overrides.of(waiter.model.name).keep_alive
+        keep_alive = keep_alive_seconds(own) if own else self._keep_alive
+        instance = Instance(waiter.key, waiter.model, waiter.wish, plan, keep_alive, adapters)
         self._instances.append(instance)
         instance.take()
         waiter.given.set_result(instance)

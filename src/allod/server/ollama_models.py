@@ -106,7 +106,7 @@ class Models:
         asked = body.model or body.name or ""
         if not asked:
             raise BadRequest("model is required")
-        model = await self.state.model(asked)
+        model = await self.state.stored(asked)
         answer = await asyncio.to_thread(shown, model, bool(body.verbose))
         if body.system:
             answer.system = body.system

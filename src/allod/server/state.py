@@ -36,11 +36,15 @@ class State:
         return Catalogue.load(self.home)
 
     async def model(self, name: str) -> Model:
-        """The model that a request means, as it is in the store now.
+        """The model that a request means, as it is in the store now, with what the user set for it (models.toml).
 
         Raises:
             ModelNotFound: none of that name, or no name at all; in Ollama's words, with the nearest names.
         """
+        return self.engine.overrides.over(await self.stored(name))
+
+    async def stored(self, name: str) -> Model:
+        """The same without what the user set for it. Raises ModelNotFound."""
         try:
             try:
                 return resolve(name, self.store)  # some 70 µs: a thread would cost more
