@@ -98,10 +98,15 @@ class HTTPRunner(ABC):
         """Held while a request uses the model; the slot it should take, where that is ours to say."""
         return nullcontext()
 
+    def shared(self, body: Mapping[str, Any]) -> bool | None:
+        """Whether other conversations begin as a request does that has not said so; None: not worth a thought."""
+        return None
+
     async def prepare(  # noqa: B027 - most servers see to this themselves, or not
-        self, slot: int | None, body: Mapping[str, Any], keep: int, beginning: bytes
+        self, slot: int | None, body: Mapping[str, Any], keep: int, beginning: bytes, save: bool
     ) -> None:
-        """Called with a turn in hand, before a request whose first ``keep`` messages are worth keeping on disk."""
+        """Called with a turn in hand, before a request whose first ``keep`` messages may be on disk; where ``save``,
+        they are worth keeping there."""
 
     def _more(self, body: dict[str, Any], request: ChatRequest | CompletionRequest) -> dict[str, Any]:
         """A body with what this server needs besides."""
@@ -152,9 +157,11 @@ class HTTPRunner(ABC):
         """Posts a body and reads its event stream."""
         prompt = encode([body.get("lora"), body.get("messages") or body.get("prompt") or body.get("input_prefix")])
         async with self.turn(prompt) as slot:
-            if keep > 0:
+            shared = True if keep > 0 else self.shared(body)
+            if shared is not None:
+                keep = max(keep, 1)
                 beginning = encode([body.get("lora"), body["messages"][:keep]]).removesuffix(b"]]")
-                await self.prepare(slot, body, keep, beginning)
+                await self.prepare(slot, body, keep, beginning, shared)
             data = encode(body if slot is None else body | {"id_slot": slot})
             async with self.send("POST", path, data) as answer:
                 await self._check(answer)

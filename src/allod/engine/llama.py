@@ -28,8 +28,9 @@ from allod.chat import ChatChunk, ChatRequest, CompletionRequest, Embeddings
 from allod.engine.child import Child
 from allod.engine.connection import ConnectionLost, Pool
 from allod.engine.fold import folded, folds
+from allod.engine.habits import Habits
 from allod.engine.http_runner import REPLY_LIMIT, HTTPRunner, encode, whole
-from allod.engine.prefix import Prefixes, messages_of, scales, without_keep
+from allod.engine.prefix import Prefixes, may_be_shared, messages_of, scales, without_keep
 from allod.engine.props import Props
 from allod.engine.runner import Answer, Facts
 from allod.engine.slots import prompt_of, with_slot
@@ -82,6 +83,7 @@ class LlamaRunner(HTTPRunner):
         self._closed = False
         self._build = child.build
         self._prefixes: Prefixes | None = None
+        self._habits = Habits()
         # llama.cpp saves no slot of a model with a projector, and the key of a snapshot names the weights.
         if snapshots and load.digests and not load.projector and not load.embedding and not load.reranking:
             self._prefixes = Prefixes(snapshots, self, self._snapshot_key)
@@ -196,9 +198,11 @@ class LlamaRunner(HTTPRunner):
             body = self._with_adapters(body)
         fold = folds(path, body)
         async with self.turn(prompt_of(body)) as slot:
-            if keep > 0:
-                fields, beginning = messages_of(body, keep)
-                await self.prepare(slot, fields, keep, beginning)
+            if keep > 0 or may_be_shared(path, body):
+                fields, beginning = messages_of(body, max(keep, 1))
+                shared = True if keep > 0 else self.shared(fields)
+                if shared is not None:
+                    await self.prepare(slot, fields, max(keep, 1), beginning, shared)
             pinned = with_slot(path, fold or body, slot)
             async with self.send("POST", path, pinned) as answer:
                 if fold:
@@ -216,13 +220,18 @@ class LlamaRunner(HTTPRunner):
 
     # ── prefixes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def prepare(self, slot: int | None, body: Mapping[str, Any], keep: int, beginning: bytes) -> None:
-        """Has the slot hold the prefix, where it does not already."""
+    def shared(self, body: Mapping[str, Any]) -> bool | None:
+        return self._habits.shared(body) if self._prefixes else None
+
+    async def prepare(self, slot: int | None, body: Mapping[str, Any], keep: int, beginning: bytes, save: bool) -> None:
+        """Has the slot hold the prefix, where it does not already and it is on disk or to be saved there."""
         slots = self._turns.slots
-        if slot is None or self._prefixes is None or slots.held(slot, self._mark + beginning):
+        if slot is None or self._prefixes is None:
+            return
+        if slots.held(slot, self._mark + beginning) and not (save and self._prefixes.unknown(body, keep)):
             return
         try:
-            await self._prefixes.ready(slot, body, keep)
+            await self._prefixes.ready(slot, body, keep, save)
         except BaseException:
             slots.forget(slot)  # it may hold anything by now
             raise

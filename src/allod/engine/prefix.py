@@ -25,6 +25,8 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import Struct
 
+from allod.engine.habits import LONG
+from allod.engine.slots import prompt_of
 from allod.engine.snapshots import Key, Snapshots
 from allod.engine.wire import KEEP
 from allod.errors import AllodError, EngineFailed
@@ -34,8 +36,10 @@ SEAM = 4  # tokens at a prefix's end that may merge with what follows
 MARK = "ALLOD-7d1f0c"  # stands for the next message's text
 REST = 600.0  # seconds after a failure to save
 KNOWN = 32  # prefixes whose tokens are remembered
+REMEMBERED = 1024  # of which it is remembered that they are on disk
 KEEP_KEY = b'"%s"' % KEEP.encode()  # a quote within a JSON text is escaped, so this is a key, or a whole text
 CHAT = ("/v1/chat/completions",)
+ROLES = (b'"system"', b'"developer"')
 T = TypeVar("T")
 
 
@@ -89,14 +93,31 @@ class Prefixes:
         self._child = child
         self._key = key
         self._tokens: OrderedDict[bytes, list[int]] = OrderedDict()
+        self._safe: OrderedDict[bytes, None] = OrderedDict()  # that were read or saved, or could not be
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()  # of those at work
         self._work: set[asyncio.Task[None]] = set()
         self._resting = 0.0  # until then nothing is saved, as it did not work
 
-    async def ready(self, slot: int, body: Mapping[str, Any], keep: int) -> bool:
-        """Has a slot hold the prefix of a request, read from disk or else computed and saved; whether it does."""
+    def unknown(self, body: Mapping[str, Any], keep: int) -> bool:
+        """Whether this process has neither read nor saved the prefix of a request."""
+        return name_of(body, keep) not in self._safe
+
+    async def ready(self, slot: int, body: Mapping[str, Any], keep: int, save: bool = True) -> bool:
+        """Has a slot hold the prefix of a request, read from disk or else, where it is to be saved, computed; whether
+        it does."""
+        name = name_of(body, keep)
+        done = await self._ready(slot, name, body, keep, save)
+        if done or save:  # what could not be saved now is not tried at every request
+            self._safe[name] = None
+            self._safe.move_to_end(name)
+            if len(self._safe) > REMEMBERED:
+                self._safe.popitem(last=False)
+        return done
+
+    async def _ready(self, slot: int, of: bytes, body: Mapping[str, Any], keep: int, save: bool) -> bool:
+        """The same, without remembering it."""
         try:
-            tokens = await self._prefix(body, keep)
+            tokens = await self._prefix(of, body, keep)
             if len(tokens) < LEAST:
                 return False
             key = self._key(sha256(pack(f"<{len(tokens)}i", *tokens)).hexdigest(), scales(body.get("lora")))
@@ -106,7 +127,7 @@ class Prefixes:
             try:
                 if await self._restore(slot, key, tokens, body.get("lora")):
                     return True
-                if time.monotonic() < self._resting or not await asyncio.to_thread(self._snapshots.room):
+                if not save or time.monotonic() < self._resting or not await asyncio.to_thread(self._snapshots.room):
                     return False
                 await self._child.compute(slot, tokens, body.get("lora"))
                 if (name := await self._saved(slot, len(tokens))) is not None:
@@ -124,12 +145,10 @@ class Prefixes:
 
     # ── which tokens ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _prefix(self, body: Mapping[str, Any], keep: int) -> list[int]:
+    async def _prefix(self, name: bytes, body: Mapping[str, Any], keep: int) -> list[int]:
         """The tokens that are the same whatever follows the first ``keep`` messages."""
-        asked = opened(body, keep)
-        name = sha256(msgspec.json.encode(asked)).digest()
         if name not in self._tokens:
-            prompt = (await self._child.ask("/apply-template", asked, Rendered)).prompt
+            prompt = (await self._child.ask("/apply-template", opened(body, keep), Rendered)).prompt
             text, found, _ = prompt.rpartition(MARK)
             self._tokens[name] = (await self._child.prompt_tokens(text))[:-SEAM] if found else []
             if len(self._tokens) > KNOWN:
@@ -228,6 +247,11 @@ def opened(body: Mapping[str, Any], keep: int) -> dict[str, Any]:
     return rest | {"messages": [*messages[:keep], {"role": role, "content": MARK}]}
 
 
+def name_of(body: Mapping[str, Any], keep: int) -> bytes:
+    """What the beginning of a body is remembered by, with its adapters."""
+    return sha256(msgspec.json.encode([opened(body, keep), body.get("lora")])).digest()
+
+
 # What of a body a template may look at.
 RENDERING = ("tools", "tool_choice", "parallel_tool_calls", "response_format", "chat_template_kwargs", "model")
 
@@ -245,11 +269,24 @@ def without_keep(path: str, body: bytes) -> tuple[bytes, int]:
     return msgspec.json.encode(fields), keep if path in CHAT and turns else 0
 
 
+def may_be_shared(path: str, body: bytes) -> bool:
+    """Whether a raw body is one whose beginning others may have too, as far as can be told by looking at its bytes."""
+    return path in CHAT and len(body) > LONG and any(role in body for role in ROLES)
+
+
 def messages_of(body: bytes, keep: int) -> tuple[dict[str, Any], bytes]:
-    """A raw body's fields, its messages one by one, and the text of the first ``keep`` as ``slots`` remembers it."""
-    fields: dict[str, Any] = dict(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
-    fields["messages"] = msgspec.json.decode(fields["messages"], type=list[msgspec.Raw])
-    return fields, b'"messages":[' + b",".join(bytes(turn) for turn in fields["messages"][:keep])
+    """A raw body's fields, its messages one by one, and the text of the first ``keep`` as ``slots`` remembers it; no
+    messages where it has none."""
+    try:
+        fields: dict[str, Any] = dict(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
+        fields["messages"] = msgspec.json.decode(fields["messages"], type=list[msgspec.Raw])
+    except (msgspec.DecodeError, KeyError):  # llama.cpp will say so
+        return {"messages": []}, b""
+    prompt = prompt_of(body)
+    end = prompt.find(b'"messages"')
+    for turn in fields["messages"][:keep]:
+        end = prompt.find(bytes(turn), end) + len(bytes(turn))
+    return fields, prompt[:end]
 
 
 def scales(lora: Any) -> dict[int, float]:
