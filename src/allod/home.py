@@ -306,6 +306,17 @@ MIGRATIONS = (
     -- job: whose folder under jobs/ holds what was changed in the conversation and not applied; empty: none does
     ALTER TABLE conversation ADD COLUMN job TEXT NOT NULL DEFAULT '';
     """,
+    """
+    CREATE TABLE response (              -- of /v1/responses, as clients go on from them
+        id TEXT PRIMARY KEY,
+        previous TEXT NOT NULL,          -- the response it went on from; empty: none
+        used_at TEXT NOT NULL,
+        size INTEGER NOT NULL,           -- bytes of both that follow
+        input TEXT NOT NULL,             -- JSON: the items of its request
+        body TEXT NOT NULL               -- JSON: the answer
+    );
+    CREATE INDEX response_used ON response(used_at);
+    """,
 )
 
 

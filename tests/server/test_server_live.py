@@ -25,6 +25,7 @@ MODEL = "smollm2:135m"
 HI = [{"role": "user", "content": "Say hello."}]
 LONG = [{"role": "user", "content": "Write a very long story about the sea."}]
 SURE = {"temperature": 0, "seed": 1, "num_predict": 12}
+CHATS = ["/api/chat", "/v1/chat/completions", "/v1/messages", "/v1/responses"]
 
 
 @pytest.fixture
@@ -37,6 +38,14 @@ async def post(http: httpx.AsyncClient, path: str, **body: Any) -> Any:
     answer = await http.post(path, json={"model": MODEL, "stream": False, **body})
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def saying(path: str, messages: list[dict[str, str]]) -> dict[str, Any]:
+    """A request in the words of its protocol."""
+    body: dict[str, Any] = {"model": MODEL, "messages": messages}
+    if path == "/v1/messages":
+        body["max_tokens"] = 900
+    return {"model": MODEL, "input": messages, "store": False} if path == "/v1/responses" else body
 
 
 async def until(what: Callable[[], Any], seconds: float) -> float:
@@ -153,9 +162,9 @@ async def test_embeddings(http: httpx.AsyncClient) -> None:
 # ── hostile input ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+@pytest.mark.parametrize("path", CHATS)
 async def test_a_prompt_longer_than_the_context(http: httpx.AsyncClient, path: str) -> None:
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "word " * 3000}], "stream": True}
+    body = saying(path, [{"role": "user", "content": "word " * 3000}]) | {"stream": True}
     answer = await http.post(path, json=body)
     assert answer.status_code == 400
     text = answer.json()["error"] if path == "/api/chat" else answer.json()["error"]["message"]
@@ -163,9 +172,9 @@ async def test_a_prompt_longer_than_the_context(http: httpx.AsyncClient, path: s
     assert any(3000 <= int(word) < 3100 for word in text.replace("(", " ").split() if word.isdigit())
 
 
-@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+@pytest.mark.parametrize("path", CHATS)
 async def test_fifty_megabytes_of_prompt(http: httpx.AsyncClient, path: str) -> None:
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "word " * 10_000_000}]}
+    body = saying(path, [{"role": "user", "content": "word " * 10_000_000}])
     began = time.monotonic()
     answer = await http.post(path, json=body)
     assert answer.status_code == 400
@@ -212,12 +221,12 @@ async def quiet(live: Live) -> bool:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+@pytest.mark.parametrize("path", CHATS)
 async def test_a_client_that_goes_away_frees_its_slot(
     live: Live, http: httpx.AsyncClient, path: str, stream: bool
 ) -> None:
     await post(http, "/api/chat", messages=HI, options=SURE)
-    body = {"model": MODEL, "messages": LONG, "stream": stream, "options": {"num_predict": 900, "temperature": 1.5}}
+    body = saying(path, LONG) | {"stream": stream, "options": {"num_predict": 900, "temperature": 1.5}}
     body["logit_bias"] = [[0, False], [2, False]]  # never an end
 
     async def leave_early() -> None:

@@ -25,6 +25,7 @@ from allod.server.anthropic_wire import (
     Turn,
     WireTool,
 )
+from allod.server.merging import add, joined
 from allod.server.state import echo
 
 SAMPLING = ("temperature", "top_p", "top_k", "max_tokens")
@@ -124,20 +125,6 @@ def conversation(body: CountBody) -> list[Message]:
     return found
 
 
-def add(messages: list[Message], message: Message) -> None:
-    """Appends a message, or joins it to one of the same role before it."""
-    last = messages[-1] if messages else None
-    if not last or last.role != message.role or message.role == "tool" or last.tool_calls:
-        messages.append(message)
-        return
-    if last.content and message.content:
-        last.content = joined([*parts(last.content), *parts(message.content)])
-    else:
-        last.content = last.content or message.content
-    last.thinking = "\n".join(filter(None, (last.thinking, message.thinking)))
-    last.tool_calls = message.tool_calls
-
-
 def system_text(turn: Turn, where: str) -> str:
     """What the system says in the midst of a conversation."""
     if isinstance(turn.content, str):
@@ -146,17 +133,6 @@ def system_text(turn: Turn, where: str) -> str:
     if len(texts) < len(turn.content):
         raise BadRequest(f"{where}: a turn of the system has text blocks only")
     return "\n".join(texts)
-
-
-def parts(content: str | list[Part]) -> list[Part]:
-    """Content as parts."""
-    return [TextPart(content)] if isinstance(content, str) else content
-
-
-def joined(found: list[Part]) -> str | list[Part]:
-    """Parts as content: one text, where that is all they are."""
-    texts = [part.text for part in found if isinstance(part, TextPart)]
-    return "\n".join(texts) if len(texts) == len(found) else found
 
 
 def assistant(turn: Turn, where: str) -> Message:

@@ -18,7 +18,18 @@ from allod import __version__
 from allod.engine.engine import Engine
 from allod.errors import BadSettings
 from allod.home import Home
-from allod.server import anthropic, counting, ollama, ollama_create, ollama_models, openai, runs_routes
+from allod.server import (
+    anthropic,
+    counting,
+    ollama,
+    ollama_create,
+    ollama_models,
+    openai,
+    rerank,
+    responses,
+    runs_routes,
+    tokens,
+)
 from allod.server.door import Json
 from allod.server.security import Address, Guard, check_bind, parse_address
 from allod.server.state import State
@@ -45,7 +56,10 @@ def create_app(home: Home, bind: str = "127.0.0.1", engine: Engine | None = None
         ollama_create.Create(state),
         openai.Door(state),
         anthropic.Door(state),
+        responses.Door(state),
         counting.Door(state),
+        tokens.Door(state),
+        rerank.Door(state),
         runs,
     )
 

@@ -9,6 +9,7 @@ from allod.egress import Egress
 from allod.engine.engine import Engine
 from allod.errors import BadName, ModelNotFound
 from allod.home import Home
+from allod.models.overrides import Overrides
 from allod.models.progress import Progress
 from allod.models.resolve import resolve
 from allod.models.store import Model, Store
@@ -27,6 +28,7 @@ class State:
         self.store = Store(home.models)
         self.engine = engine or Engine(home, self.store)
         self.egress = Egress(home)
+        self.overrides = Overrides(home)
 
     @cached_property
     def catalogue(self) -> "Catalogue":
@@ -41,7 +43,7 @@ class State:
         Raises:
             ModelNotFound: none of that name, or no name at all; in Ollama's words, with the nearest names.
         """
-        return self.engine.overrides.over(await self.stored(name))
+        return self.overrides.over(await self.stored(name))
 
     async def stored(self, name: str) -> Model:
         """The same without what the user set for it. Raises ModelNotFound."""
