@@ -16,7 +16,7 @@ between two awaits nothing changes; ``_pump`` is what looks at the whole after e
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime
@@ -114,6 +114,7 @@ class Engine:
         self._waiters: deque[Waiter] = deque()
         self._files: dict[str, Files] = {}
         self._crashes: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=CRASHES))
+        self.counts: Counter[str] = Counter()  # what happened, for whoever watches
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare = spare
         self._watch: asyncio.Task[None] | None = None  # while anything is loaded
@@ -263,6 +264,7 @@ class Engine:
         files, asked = waiter.whole, waiter.wish
         wish = shrunk(files, asked, capacity)
         if wish is None:
+            self.counts["refusal"] += 1
             sum_ = need(files, asked, asked.context, 1)
             raise too_large(f"'{waiter.model.name}'", sum_, capacity, fitting_context(files, asked, capacity))
         free = capacity - sum(i.plan.memory.total for i in self._instances)
@@ -272,6 +274,7 @@ class Engine:
         wanted = need(files, wish, wish.context, 1).total
         coming = sum(i.plan.memory.total for i in self._instances if i.state == "closing")
         for victim in victims(evictable(self._instances), wanted - free - coming):
+            self.counts["eviction"] += not victim.draining
             self._drain(victim)
         return False
 
@@ -315,12 +318,14 @@ class Engine:
         try:
             runner = await self._loaded(instance, loads, await spare if spare else None)
         except AllodError as error:
+            self.counts["load_failure"] += 1
             self._gone(instance, error)
             return
         except asyncio.CancelledError:
             self._gone(instance, EngineFailed("the engine is closing", "Start it again."))
             raise
         instance.loaded(runner)
+        self.counts["load"] += 1
         if not instance.users:  # they all left while it loaded
             instance.take()
             self._release(instance, None)
@@ -328,6 +333,7 @@ class Engine:
         await runner.child.wait()
         if instance.state == "ready":
             self._crashes[instance.key[0]].append(time.monotonic())
+            self.counts["crash"] += 1
             runner.disconnect()
             self._gone(instance)
 
@@ -352,6 +358,7 @@ class Engine:
             if instance is None:
                 continue
             name = next(iter(instance.models), instance.key[0])
+            self.counts["pressure"] += 1
             log.warning("memory is short (%s left): %s is unloaded", human(free), name)
             if instance.users and instance.runner:
                 await instance.runner.child.kill("was ended because memory ran out, with other programs taking it")
@@ -360,6 +367,8 @@ class Engine:
 
     def _unload(self, instance: Instance) -> None:
         """Kills its child; the memory is free when that is gone."""
+
+        self.counts["unload"] += 1
 
         async def unload(runner: LlamaRunner) -> None:
             await runner.close()
@@ -415,6 +424,11 @@ class Engine:
             for i in sorted(ready, key=lambda i: -i.last_used)
             for name, model in i.models.items()
         ]
+
+    def runners(self) -> list[tuple[str, LlamaRunner]]:
+        """Every child that answers now, by the name of a model that uses it."""
+        ready = [i for i in self._instances if i.state == "ready" and i.models]
+        return [(next(iter(i.models)), i.runner) for i in ready if i.runner]
 
     async def unload(self, name: str) -> None:
         """Unloads a model by name, when its last user goes, unless others share its child. Returns where it is not

@@ -322,6 +322,12 @@ class LlamaRunner(HTTPRunner):
         except ConnectionLost:
             raise await self._fate() from None
 
+    async def metrics(self) -> str:
+        """llama.cpp's own figures, in Prometheus' text format."""
+        async with self.send("GET", "/metrics") as answer:
+            await self._check(answer)
+            return (await whole(answer.body, REPLY_LIMIT)).decode(errors="replace")
+
     @property
     def url(self) -> str:
         """Where the child's own server listens; it wants ``key`` as bearer."""

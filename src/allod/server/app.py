@@ -21,6 +21,7 @@ from allod.home import Home
 from allod.server import (
     anthropic,
     counting,
+    metrics,
     ollama,
     ollama_create,
     ollama_models,
@@ -50,6 +51,7 @@ def create_app(home: Home, bind: str = "127.0.0.1", engine: Engine | None = None
     """
     state = State(home, engine)
     runs = runs_routes.Door(state)
+    counts = metrics.Counts()
     doors = (
         ollama.Generate(state),
         ollama_models.Models(state),
@@ -60,6 +62,7 @@ def create_app(home: Home, bind: str = "127.0.0.1", engine: Engine | None = None
         counting.Door(state),
         tokens.Door(state),
         rerank.Door(state),
+        metrics.Door(state, counts),
         runs,
     )
 
@@ -74,7 +77,7 @@ def create_app(home: Home, bind: str = "127.0.0.1", engine: Engine | None = None
     origins = tuple(entry.strip() for entry in home.settings.origins.split(",") if entry.strip())
     app = Starlette(
         routes=[Route("/health", health, methods=["GET"]), *(route for door in doors for route in door.routes())],
-        middleware=[Middleware(Guard, bind=bind, origins=origins)],
+        middleware=[Middleware(metrics.Meter, counts=counts), Middleware(Guard, bind=bind, origins=origins)],
         exception_handlers={HTTPException: no_such_route},
         lifespan=lifespan,
     )
