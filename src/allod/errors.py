@@ -108,6 +108,12 @@ class Refused(AllodError):
     status = 403
 
 
+class Unauthorized(AllodError):
+    """The server wants a key, or another one."""
+
+    status = 401
+
+
 class Offline(Refused):
     """Offline mode: every connection but loopback is refused."""
 
@@ -152,6 +158,12 @@ class Busy(AllodError):
     def __init__(self, message: str, remedy: str = "", retry_after: int = 5) -> None:
         super().__init__(message, remedy)
         self.retry_after = retry_after
+
+
+class RateLimited(Busy):
+    """The client asks more often than its key allows."""
+
+    status = 429
 
 
 class Stopping(AllodError):

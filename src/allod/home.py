@@ -60,6 +60,9 @@ class Settings(Struct, forbid_unknown_fields=True):
 
     offline: bool = False
     host: str = "127.0.0.1:11435"  # where ``allod serve`` listens and the other commands look for it
+    api_key: str = ""  # what the commands say to the server at ``host``, where that wants a key
+    cert: str = ""  # for ``allod serve`` to speak TLS: a PEM file with the certificate and those above it
+    cert_key: str = ""  # …and one with its private key; empty: in the same file
     origins: str = ""  # web pages that may ask the server besides this machine's own: origins, * matches, by commas
     folders: str = ""  # where clients on other machines may have jobs done: folders, by commas; empty: nowhere
     models: str = ""  # the store's folder; empty: <data>/models. May be Ollama's

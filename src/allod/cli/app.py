@@ -35,6 +35,7 @@ MODULES = {
     "create": "create",
     "serve": "serve",
     "start": "serve",
+    "keys": "keys",
     "privacy": "privacy",
     "doctor": "doctor",
     "help": "help",

@@ -16,10 +16,11 @@ import httpx
 from msgspec import UNSET, Struct, ValidationError, convert
 
 from allod.cli.library import Listed, Shown
-from allod.egress import Egress
+from allod.egress import Egress, is_loopback
 from allod.engine.remote import base_url
 from allod.errors import AllodError, BadRequest, ModelNotFound, Network
 from allod.home import Home
+from allod.keys import to_say
 from allod.models.progress import Progress
 
 T = TypeVar("T")
@@ -42,6 +43,8 @@ class Server:
     def __init__(self, home: Home) -> None:
         self.url = base_url(home.settings.host)
         here = urlsplit(self.url).hostname
+        key = to_say(home, near=is_loopback(here or ""))
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self.egress = Egress(home, asker=lambda _purpose, host: host == here)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -57,7 +60,7 @@ class Server:
         """
         async with self.egress.client("server") as http:
             with self.errors():
-                answer = await http.request(method, self.url + path, json=body)
+                answer = await http.request(method, self.url + path, json=body, headers=self._headers)
         if answer.status_code >= 400:
             raise said(answer.status_code, answer.content)
         return as_object(answer.content) if answer.content.strip() else {}
@@ -67,7 +70,7 @@ class Server:
         timeout = httpx.Timeout(None, connect=10)
         async with self.egress.client("server", timeout) as http:
             with self.errors():
-                async with http.stream("POST", self.url + path, json=body) as answer:
+                async with http.stream("POST", self.url + path, json=body, headers=self._headers) as answer:
                     if answer.status_code >= 400:
                         raise said(answer.status_code, await answer.aread())
                     async for line in answer.aiter_lines():

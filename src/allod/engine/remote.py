@@ -232,12 +232,14 @@ async def connect(home: Home, slots: int = 1) -> "AsyncGenerator[Engine | Remote
         slots: requests at once an engine of our own is made for; each costs a context's worth of memory.
     """
     from allod.egress import Egress, is_loopback
+    from allod.keys import to_say
 
     url = base_url(home.settings.host)
     host = urlsplit(url).hostname or ""
     if not is_loopback(host) or await listening(host, urlsplit(url).port or 80):
         # Naming the host in ALLOD_HOST is the yes where the policy says ask.
-        remote = RemoteEngine(url, egress=Egress(home, asker=lambda _purpose, asked: asked == host))
+        key = to_say(home, near=is_loopback(host))
+        remote = RemoteEngine(url, key, egress=Egress(home, asker=lambda _purpose, asked: asked == host))
         async with remote:
             if not is_loopback(host) or await serves_models(remote):
                 yield remote

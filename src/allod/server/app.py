@@ -5,7 +5,9 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,11 +15,14 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from allod import __version__
+from allod.egress import is_loopback
 from allod.engine.engine import Engine
-from allod.errors import BadSettings
+from allod.errors import AllodError, BadSettings
 from allod.home import Home
+from allod.keys import Keys, make_own
 from allod.server import (
     anthropic,
     counting,
@@ -31,7 +36,11 @@ from allod.server import (
     runs_routes,
     tokens,
 )
-from allod.server.door import Json
+from allod.server.access import Access
+from allod.server.anthropic_wire import ANTHROPIC
+from allod.server.door import Json, refusal
+from allod.server.ollama_wire import NATIVE
+from allod.server.openai_wire import OPENAI
 from allod.server.security import Address, Guard, check_bind, parse_address
 from allod.server.state import State
 
@@ -41,13 +50,16 @@ LAST_WORDS = 10  # seconds that running answers have once the server is told to 
 log = logging.getLogger("allod.server")
 
 
-def create_app(home: Home, bind: str = "127.0.0.1", engine: Engine | None = None) -> Starlette:
+def create_app(
+    home: Home, bind: str = "127.0.0.1", engine: Engine | None = None, keys: Keys | None = None
+) -> Starlette:
     """The application. A further door adds its routes to the list and changes nothing here.
 
     Args:
         home: whose models and settings are served.
         bind: the address it is listened on; on loopback, Host headers are checked.
         engine: instead of one of its own; it is entered and left with the application either way.
+        keys: those that are asked for; None: the home's.
     """
     state = State(home, engine)
     runs = runs_routes.Door(state)
@@ -77,7 +89,11 @@ def create_app(home: Home, bind: str = "127.0.0.1", engine: Engine | None = None
     origins = tuple(entry.strip() for entry in home.settings.origins.split(",") if entry.strip())
     app = Starlette(
         routes=[Route("/health", health, methods=["GET"]), *(route for door in doors for route in door.routes())],
-        middleware=[Middleware(metrics.Meter, counts=counts), Middleware(Guard, bind=bind, origins=origins)],
+        middleware=[
+            Middleware(metrics.Meter, counts=counts),
+            Middleware(Guard, bind=bind, origins=origins),
+            Middleware(Access, keys=keys or Keys(home), answer=refused, always=not is_loopback(bind)),
+        ],
         exception_handlers={HTTPException: no_such_route},
         lifespan=lifespan,
     )
@@ -92,6 +108,13 @@ async def health(request: Request) -> Response:
     return Json({"status": "ok"})
 
 
+def refused(path: str, error: AllodError) -> ASGIApp:
+    """The answer to a request that may not pass, in the shape of the API that it is for."""
+    return refusal(
+        ANTHROPIC if path.startswith("/v1/messages") else OPENAI if path.startswith("/v1/") else NATIVE, error
+    )
+
+
 async def no_such_route(request: Request, error: Exception) -> Response:
     """404 and 405, in Ollama's words."""
     assert isinstance(error, HTTPException)
@@ -99,26 +122,55 @@ async def no_such_route(request: Request, error: Exception) -> Response:
     return PlainTextResponse(text, error.status_code, dict(error.headers or {}))
 
 
-def serve(home: Home, host: str = "") -> None:
+def serve(home: Home, host: str = "", cert: str = "", cert_key: str = "") -> None:
     """Listens until it is told to stop (SIGINT, SIGTERM), then lets running answers end for a few seconds.
 
     Args:
         host: ``host:port``; empty: the setting. Port 0 is any free one; the log says which.
+        cert: a PEM file with a certificate to speak TLS with; empty: the setting, which may be none.
+        cert_key: one with its private key; empty: the setting, else in the same file.
 
     Raises:
-        BadSettings: not an address, one that is not this machine's, one that is taken, or not on loopback.
+        BadSettings: not an address, one that is not this machine's, one that is taken, or not on loopback while there
+            are no keys; a certificate that is none.
     """
     address = parse_address(host or home.settings.host)
-    check_bind(address)
+    keys = Keys(home)
+    check_bind(address, keys=bool(keys.list()))
+    tls = certificate(cert or home.settings.cert, cert_key or home.settings.cert_key)
+    make_own(home)
     listener = listen(address)
     bound = Address(address.host, listener.getsockname()[1])
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     log.setLevel(logging.INFO)
-    asyncio.run(run(create_app(home, bind=address.host), listener, f"http://{bound}, models in {home.models}"))
+    if not tls and not is_loopback(address.host):
+        log.warning("without --cert, keys and prompts can be read by whoever is on the way between client and server")
+    where = f"{'https' if tls else 'http'}://{bound}, models in {home.models}"
+    asyncio.run(run(create_app(home, bind=address.host, keys=keys), listener, where, tls))
 
 
-async def run(app: Starlette, listener: socket.socket, where: str) -> None:
+def certificate(cert: str, key: str) -> tuple[str, str] | None:
+    """The files of a certificate and its private key, tried out; None where there is none.
+
+    Raises:
+        BadSettings: it cannot be read, or certificate and key do not belong together.
+    """
+    if not cert:
+        return None
+    files = str(Path(cert).expanduser()), str(Path(key or cert).expanduser())
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*files, password=lambda: "")
+    except (OSError, ValueError) as error:  # ssl's own errors are of the first kind
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise BadSettings(
+            f"{' and '.join(dict.fromkeys(files))} cannot be used for TLS: {reason}",
+            "Give PEM files: --cert with the certificate, --cert-key with its private key without a password.",
+        ) from error
+    return files
+
+
+async def run(app: Starlette, listener: socket.socket, where: str, tls: tuple[str, str] | None) -> None:
     """Serves until a signal. The first lets running answers end, a second SIGINT does not."""
     import uvicorn
 
@@ -130,6 +182,8 @@ async def run(app: Starlette, listener: socket.socket, where: str) -> None:
         lifespan="on",
         ws="none",
         timeout_graceful_shutdown=LAST_WORDS,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
     )
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()

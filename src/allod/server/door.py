@@ -181,7 +181,9 @@ def understood(error: Exception) -> AllodError:
 
 def refusal(shape: Shape, error: AllodError) -> Response:
     """The answer to a request that failed."""
-    headers = {"retry-after": str(error.retry_after)} if isinstance(error, Busy) else None
+    headers = {"retry-after": str(error.retry_after)} if isinstance(error, Busy) else {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
     return Json(shape.whole(error), error.status, headers)
 
 

@@ -23,7 +23,7 @@ class Native:
 
     def whole(self, error: AllodError) -> bytes:
         """The error as a body. Ollama's fixed texts stay as they are; allod's own carry their remedy."""
-        if isinstance(error, Busy):
+        if isinstance(error, Busy) and error.status == Busy.status:
             text = BUSY
         elif isinstance(error, ModelNotFound) or not error.remedy:
             text = error.message

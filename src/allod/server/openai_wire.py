@@ -11,6 +11,8 @@ from msgspec import Meta, Struct
 from allod.errors import AllodError
 from allod.server.door import encode
 
+KINDS = {403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
 
 class OpenAI:
     """The shape of ``/v1``: ``{"error": {"message", "type", "param", "code"}}``, streams of server-sent events."""
@@ -19,11 +21,10 @@ class OpenAI:
 
     def whole(self, error: AllodError) -> bytes:
         """The error as a body, with what to do about it."""
-        kind = "api_error"
-        if error.status < 500:
-            kind = "not_found_error" if error.status == 404 else "invalid_request_error"
+        kind = KINDS.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
+        code = "invalid_api_key" if error.status == 401 else None
         message = f"{error.message.rstrip('.')}. {error.remedy}" if error.remedy else error.message
-        return encode({"error": {"message": message, "type": kind, "param": None, "code": None}})
+        return encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
     def late(self, error: AllodError) -> bytes:
         """The error as the last event but the end."""

@@ -3,7 +3,7 @@
 On loopback any program of this machine may ask, and so may web pages of this machine. What must not get in is a page
 from elsewhere that runs in the user's browser: its Origin is refused, and so is a Host that is not this machine's own
 (DNS rebinding). Rules and lists are Ollama's (server/routes.go, envconfig), plus the two headers that Anthropic's SDK
-sends from a browser. Keys belong to a later door; without them nothing but loopback is listened on.
+sends from a browser. Which key a request needs is ``access``'s; without any, nothing but loopback is listened on.
 """
 
 import fnmatch
@@ -61,22 +61,22 @@ def parse_address(text: str) -> Address:
     wrong = BadSettings(
         f"{text[:80]!r} is not an address to listen on", "Use host:port, e.g. 127.0.0.1:11435, in ALLOD_HOST or --host."
     )
-    found = re.fullmatch(r"(?:http://)?(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*)(?::(\d{1,5}))?/?", text.strip())
+    found = re.fullmatch(r"(?:https?://)?(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*)(?::(\d{1,5}))?/?", text.strip())
     if not found or int(port := found[2] or DEFAULT_PORT) > 65535:
         raise wrong
     return Address(found[1].strip("[]") or "127.0.0.1", int(port))
 
 
-def check_bind(address: Address) -> None:
+def check_bind(address: Address, keys: bool = False) -> None:
     """Returns where it is safe to listen.
 
     Raises:
         BadSettings: others than this machine could reach it, and nothing would ask them for a key.
     """
-    if not is_loopback(address.host):
+    if not keys and not is_loopback(address.host):
         raise BadSettings(
-            f"will not listen on {address}: the network could use it, and there are no API keys yet",
-            f"Listen on 127.0.0.1:{address.port} and reach it by `ssh -L` or through a proxy that asks who is there.",
+            f"will not listen on {address}: the network could use it, and there is no API key",
+            f"`allod keys add NAME` makes one; or listen on 127.0.0.1:{address.port} and reach it by `ssh -L`.",
         )
 
 

@@ -13,6 +13,7 @@ from allod.models.overrides import Overrides
 from allod.models.progress import Progress
 from allod.models.resolve import resolve
 from allod.models.store import Model, Store
+from allod.server.access import check_model
 
 if TYPE_CHECKING:
     from allod.models.catalogue import Catalogue
@@ -46,7 +47,17 @@ class State:
         return self.overrides.over(await self.stored(name))
 
     async def stored(self, name: str) -> Model:
-        """The same without what the user set for it. Raises ModelNotFound."""
+        """The same without what the user set for it.
+
+        Raises:
+            ModelNotFound: as above.
+            Refused: the request's key is not good for it.
+        """
+        model = await self._found(name)
+        check_model(model.name)
+        return model
+
+    async def _found(self, name: str) -> Model:
         try:
             try:
                 return resolve(name, self.store)  # some 70 µs: a thread would cost more
