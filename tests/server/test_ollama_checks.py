@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -18,6 +18,7 @@ from served import Live, Scripted, add, gguf
 
 from allod.chat import ToolCall
 from allod.home import Home
+from allod.models.store import Store
 from allod.server.app import create_app
 
 M = "smollm2:135m"
@@ -34,10 +35,11 @@ TOOL = {
 
 
 @pytest.fixture(scope="module")
-def server(live: Live) -> Live:
+def server(live: Live) -> Iterator[Live]:
     """The live server, with a model for vectors that has no weights."""
     add(live.home, "vectors:latest", **{"llama.pooling_type": 1})
-    return live
+    yield live
+    Store(live.home.models).delete("vectors:latest")
 
 
 @pytest.fixture
