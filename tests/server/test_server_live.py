@@ -159,6 +159,29 @@ async def test_embeddings(http: httpx.AsyncClient) -> None:
     await post(http, "/api/generate", keep_alive=0)
 
 
+@pytest.mark.parametrize("path", ["/api/embed", "/v1/embeddings"])
+async def test_texts_that_were_cut_are_told(http: httpx.AsyncClient, path: str) -> None:
+    body = {"model": MODEL, "input": ["a", "the sea " * 700, "b", "the sea " * 900]}
+    answer = await http.post(path, json=body)
+    assert (answer.status_code, answer.headers["x-truncated"]) == (200, "2")
+    if path == "/api/embed":
+        assert answer.json()["truncated"] == [1, 3]
+    short = await http.post(path, json=body | {"input": ["a", "b"]})
+    assert "x-truncated" not in short.headers and "truncated" not in short.json()
+
+
+async def test_the_older_form_of_vectors(http: httpx.AsyncClient) -> None:
+    found = await post(http, "/api/embeddings", prompt="a dog at sea")
+    assert list(found) == ["embedding"]
+    newer = (await post(http, "/api/embed", input="a dog at sea"))["embeddings"][0]
+    assert found["embedding"] == pytest.approx(newer, abs=1e-4)
+    assert await post(http, "/api/embeddings") == await post(http, "/api/embeddings", prompt="") == {"embedding": []}
+    answer = await http.post("/api/embeddings", json={"model": MODEL, "prompt": "the sea " * 700})
+    assert (answer.status_code, answer.headers["x-truncated"]) == (200, "1")
+    assert (await http.post("/api/embeddings", json={"model": MODEL, "prompt": ["a"]})).status_code == 400
+    assert (await http.post("/api/embeddings", json={"prompt": "a"})).status_code == 404
+
+
 # ── hostile input ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

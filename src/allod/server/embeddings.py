@@ -13,8 +13,14 @@ from allod.server.prompts import check_length, longest_token
 MARGIN = 8  # tokens: those a model puts around a text, and a cut text may have one or two more than were cut
 
 
-async def embedded(runner: Runner, model: Model, inputs: list[str] | list[list[int]], truncate: bool) -> Embeddings:
-    """One vector an input. Texts longer than the context are cut where ``truncate`` allows it.
+TRUNCATED = "x-truncated"  # header of an answer: how many inputs were cut
+
+
+async def embedded(
+    runner: Runner, model: Model, inputs: list[str] | list[list[int]], truncate: bool
+) -> tuple[Embeddings, list[int]]:
+    """One vector an input, and the numbers of those that were cut. Texts longer than the context are cut where
+    ``truncate`` allows it.
 
     Raises:
         PromptTooLong: longer, and it does not.
@@ -23,13 +29,19 @@ async def embedded(runner: Runner, model: Model, inputs: list[str] | list[list[i
         for text in inputs:
             if isinstance(text, str):
                 await check_length(runner, model, [text])
-        return await runner.embed(inputs)
+        return await runner.embed(inputs), []
     except PromptTooLong as error:
         if not truncate or not texts(inputs):
             raise PromptTooLong("the input length exceeds the context length") from error
     most = runner.facts.context - MARGIN
     longest = await asyncio.to_thread(longest_token, model)
-    return await runner.embed([await cut(runner, text[: 4 * most * longest], most) for text in inputs])
+    short = [await cut(runner, text[: 4 * most * longest], most) for text in inputs]
+    return await runner.embed(short), [number for number, text in enumerate(inputs) if short[number] != text]
+
+
+def told(cut_inputs: list[int]) -> dict[str, str]:
+    """The header that says how many inputs were cut; none where none were."""
+    return {TRUNCATED: str(len(cut_inputs))} if cut_inputs else {}
 
 
 async def cut(runner: Runner, text: str, most: int) -> str:

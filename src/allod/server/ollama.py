@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -20,7 +21,7 @@ from allod.models.abilities import has_template
 from allod.models.store import Model
 from allod.server import ollama_requests as requests
 from allod.server.door import Endpoint, Json, Stream, attended, read
-from allod.server.embeddings import embedded, shortened, texts
+from allod.server.embeddings import embedded, shortened, texts, told
 from allod.server.ollama_answers import ChatLines, GenerateLines
 from allod.server.ollama_facts import check
 from allod.server.ollama_wire import (
@@ -28,9 +29,11 @@ from allod.server.ollama_wire import (
     ChatBody,
     EmbedAnswer,
     EmbedBody,
+    EmbeddingsBody,
     GenerateBody,
     Generation,
     Line,
+    VectorAnswer,
     line,
     nanoseconds,
 )
@@ -51,6 +54,7 @@ class Generate:
         return [
             Route("/api/chat", Endpoint(NATIVE, self.chat), methods=["POST"]),
             Route("/api/generate", Endpoint(NATIVE, self.generate), methods=["POST"]),
+            Route("/api/embeddings", Endpoint(NATIVE, self.embeddings), methods=["POST"]),
             Route("/api/embed", Endpoint(NATIVE, self.embed), methods=["POST"]),
         ]
 
@@ -134,17 +138,30 @@ class Generate:
         if body.input == "":
             inputs = []
         model = await self.state.model(body.model or "")
-        return Json(await attended(request, self._embed(model, body, inputs)))
+        answer = await attended(request, self._embed(model, body, inputs))
+        return Json(answer, headers=told(answer.truncated or []))
+
+    async def embeddings(self, request: Request) -> ASGIApp:
+        """One vector for one text, as the model gives it: the older form of it."""
+        body = await read(request, EmbeddingsBody)
+        model = await self.state.model(body.model or "")
+        if not body.prompt:
+            return Json(VectorAnswer([]))
+        asked = EmbedBody(body.model, None, None, None, body.keep_alive, body.options)
+        answer = await attended(request, self._embed(model, asked, [body.prompt]))
+        return Json(VectorAnswer(answer.embeddings[0]), headers=told(answer.truncated or []))
 
     async def _embed(self, model: Model, body: EmbedBody, inputs: list[str]) -> EmbedAnswer:
         began = time.monotonic()
         asked = requests.load_options(body.options, embedding=True)
         async with self.state.engine.lease(model, asked, requests.keep_alive(body.keep_alive)) as runner:
             loaded = time.monotonic() - began
-            found = await embedded(runner, model, inputs, body.truncate is not False) if inputs else Embeddings([])
+            found, cut = Embeddings([]), list[int]()
+            if inputs:
+                found, cut = await embedded(runner, model, inputs, body.truncate is not False)
         vectors = [shortened(vector, body.dimensions) for vector in found.vectors]
         spent = nanoseconds(time.monotonic() - began)
-        return EmbedAnswer(body.model or "", vectors, spent, nanoseconds(loaded), found.prompt_tokens)
+        return EmbedAnswer(body.model or "", vectors, spent, nanoseconds(loaded), found.prompt_tokens, cut or UNSET)
 
     # ── common ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

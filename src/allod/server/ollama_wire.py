@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from allod.errors import AllodError, Busy, ModelNotFound
 from allod.server.door import encode
@@ -153,6 +153,15 @@ class EmbedBody(Struct):
     options: dict[str, Any] | None = None
 
 
+class EmbeddingsBody(Struct):
+    """POST /api/embeddings, the older form of /api/embed."""
+
+    model: str | None = None
+    prompt: str | None = None
+    keep_alive: float | str | None = None
+    options: dict[str, Any] | None = None
+
+
 class WireLogprob(Struct, omit_defaults=True):
     """A token and its log-probability."""
 
@@ -210,14 +219,21 @@ class GenerateAnswer(Line, kw_only=True):
     context: list[int] | None = None
 
 
+class VectorAnswer(Struct):
+    """The answer of /api/embeddings."""
+
+    embedding: list[float]
+
+
 class EmbedAnswer(Struct):
-    """The answer of /api/embed."""
+    """The answer of /api/embed. ``truncated`` is allod's own: the numbers of the texts that were cut."""
 
     model: str
     embeddings: list[list[float]]
     total_duration: int
     load_duration: int
     prompt_eval_count: int = 0
+    truncated: list[int] | UnsetType = UNSET
 
 
 # ── models ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -27,7 +27,7 @@ from allod.errors import BadRequest, EngineFailed
 from allod.models.store import Model
 from allod.server import ollama_requests as native
 from allod.server.door import Endpoint, Json, Stream, attended, decode, encode, read, read_body
-from allod.server.embeddings import embedded, shortened, texts, tokens
+from allod.server.embeddings import embedded, shortened, texts, tokens, told
 from allod.server.ollama_facts import check
 from allod.server.openai_fill import Filling, fill_request
 from allod.server.openai_wire import (
@@ -185,17 +185,20 @@ class Door:
             raise BadRequest("dimensions must be at least 1")
         inputs = embedding_inputs(body.input)
         model = await self.state.model(body.model or "")
-        return OpenAIJson(await attended(request, self._embed(model, body, inputs)))
+        answer, cut = await attended(request, self._embed(model, body, inputs))
+        return OpenAIJson(answer, headers=told(cut))
 
-    async def _embed(self, model: Model, body: EmbeddingsBody, inputs: list[str] | list[list[int]]) -> EmbeddingList:
+    async def _embed(
+        self, model: Model, body: EmbeddingsBody, inputs: list[str] | list[list[int]]
+    ) -> tuple[EmbeddingList, list[int]]:
         async with self.state.engine.lease(model, LoadOptions(embedding=True)) as runner:
-            found = await embedded(runner, model, inputs, truncate=True)
+            found, cut = await embedded(runner, model, inputs, truncate=True)
         vectors = [shortened(vector, body.dimensions) for vector in found.vectors]
         entries = [
             Embedding(packed(vector) if body.encoding_format == "base64" else vector, index)
             for index, vector in enumerate(vectors)
         ]
-        return EmbeddingList(entries, str(model.name), EmbeddingUsage(found.prompt_tokens, found.prompt_tokens))
+        return EmbeddingList(entries, str(model.name), EmbeddingUsage(found.prompt_tokens, found.prompt_tokens)), cut
 
     # ── models ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
