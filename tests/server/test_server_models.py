@@ -298,3 +298,10 @@ async def test_pull_that_fails(scripted: Scripted, monkeypatch: pytest.MonkeyPat
     assert json.loads(answer.content.splitlines()[-1]) == {"error": "no source has it: a, b. Check the network."}
     answer = await scripted.post("/api/pull", {"model": "a", "stream": False})
     assert (answer.status_code, answer.json()["error"][:13]) == (502, "no source has")
+
+
+async def test_pushing_what_is_not_here_or_has_no_name(scripted: Scripted) -> None:
+    for body, status in (({"model": "nobody"}, 404), ({"model": "../../etc/passwd"}, 400), ({}, 400)):
+        assert (await scripted.post("/api/push", body)).status_code == status
+    lines = (await scripted.post("/api/push", {"model": "http://127.0.0.1:9/a/b"})).text
+    assert "not found" in lines

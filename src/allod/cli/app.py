@@ -24,6 +24,7 @@ MODULES = {
     "undo": "undo",
     "run": "run",
     "pull": "pull",
+    "push": "pull",
     "list": "listing",
     "ls": "listing",
     "show": "show",

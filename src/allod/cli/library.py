@@ -69,6 +69,10 @@ class Library(Protocol):
         """Fetches one."""
         ...
 
+    def push(self, name: str, insecure: bool = False) -> "AsyncIterator[Progress]":
+        """Sends one to its registry."""
+        ...
+
 
 def open_library(home: Home) -> Library:
     """The store of this machine, or the server elsewhere that ALLOD_HOST names."""
@@ -148,6 +152,14 @@ class LocalLibrary:
         from allod.models.pull import pull
 
         async for event in pull(name, self.home, self.store, Egress(self.home), insecure=insecure):
+            yield event
+
+    async def push(self, name: str, insecure: bool = False) -> "AsyncIterator[Progress]":
+        """To the registry that its name begins with."""
+        from allod.egress import Egress
+        from allod.models.push import push
+
+        async for event in push(name, self.home, self.store, Egress(self.home), insecure=insecure):
             yield event
 
 

@@ -28,8 +28,10 @@ PLAIN_STEP = 10  # per cent between two lines where there is no terminal
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-async def show_pull(events: AsyncIterator[Progress], name: str, *, as_json: bool = False) -> None:
-    """Shows a pull to its end. Ctrl-C says that the next pull goes on from here, and passes on."""
+async def show_pull(
+    events: AsyncIterator[Progress], name: str, command: str = "pull", *, as_json: bool = False
+) -> None:
+    """Shows a pull or a push to its end. Ctrl-C says that the next one goes on from here, and passes on."""
     bars = None if as_json else Bars()
     try:
         async for event in events:
@@ -40,7 +42,7 @@ async def show_pull(events: AsyncIterator[Progress], name: str, *, as_json: bool
     except (asyncio.CancelledError, KeyboardInterrupt):
         if bars is not None:
             bars.close()
-            note(f"Stopped. What has come is kept: `allod pull {name}` goes on from here.")
+            note(f"Stopped. What was transferred is kept: `allod {command} {name}` goes on from here.")
         raise
     finally:
         if bars is not None:

@@ -154,6 +154,11 @@ class RemoteLibrary:
         async for event in self.server.stream("/api/pull", {"model": name, "insecure": insecure}):
             yield convert(event, Progress, strict=False)
 
+    async def push(self, name: str, insecure: bool = False) -> AsyncIterator[Progress]:
+        """POST /api/push: the server sends it."""
+        async for event in self.server.stream("/api/push", {"model": name, "insecure": insecure}):
+            yield convert(event, Progress, strict=False)
+
 
 class Tag(Struct, frozen=True):
     """A model in /api/tags."""

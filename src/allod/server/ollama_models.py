@@ -59,6 +59,7 @@ class Models:
             route("/api/ps", self.running, "GET"),
             route("/api/show", self.show, "POST"),
             route("/api/pull", self.pull, "POST"),
+            route("/api/push", self.push, "POST"),
             route("/api/copy", self.copy, "POST"),
             route("/api/delete", self.delete, "DELETE"),
         ]
@@ -121,6 +122,13 @@ class Models:
         body = await read(request, PullBody)
         name = named(body.model or body.name or "", "invalid model name")
         return await progress(request, self.state.pull(name, bool(body.insecure)), body.stream)
+
+    async def push(self, request: Request) -> ASGIApp:
+        """Sends a model to its registry, telling how far it is."""
+        body = await read(request, PullBody)
+        name = named(body.model or body.name or "", "invalid model name")
+        await self.state.stored(name)  # one that is not here is a 404
+        return await progress(request, self.state.push(name, bool(body.insecure)), body.stream)
 
     async def copy(self, request: Request) -> ASGIApp:
         """Gives a model a second name."""

@@ -74,6 +74,12 @@ class State:
 
         return pull(name, self.home, self.store, self.egress, insecure=insecure)
 
+    def push(self, name: str, insecure: bool = False) -> AsyncGenerator[Progress]:
+        """Sends a model to a registry; see `allod.models.push`."""
+        from allod.models.push import push
+
+        return push(name, self.home, self.store, self.egress, insecure=insecure)
+
 
 def echo(text: str) -> str:
     """A client's text, cut to what fits an error."""
