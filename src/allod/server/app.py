@@ -139,6 +139,7 @@ def serve(home: Home, host: str = "", cert: str = "", cert_key: str = "") -> Non
     check_bind(address, keys=bool(keys.list()))
     tls = certificate(cert or home.settings.cert, cert_key or home.settings.cert_key)
     make_own(home)
+    allow_files()
     listener = listen(address)
     bound = Address(address.host, listener.getsockname()[1])
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -148,6 +149,15 @@ def serve(home: Home, host: str = "", cert: str = "", cert_key: str = "") -> Non
         log.warning("without --cert, keys and prompts can be read by whoever is on the way between client and server")
     where = f"{'https' if tls else 'http'}://{bound}, models in {home.models}"
     asyncio.run(run(create_app(home, bind=address.host, keys=keys), listener, where, tls))
+
+
+def allow_files() -> None:
+    """As many open files as the system lets this process have: each connection is one."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not on every system
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def certificate(cert: str, key: str) -> tuple[str, str] | None:
