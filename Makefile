@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TRY := .try/films
 
-.PHONY: try test test-all lint format bench clean
+.PHONY: try test test-all kills lint format bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,6 +42,10 @@ test: test-model
 test-all: test-model
 	ALLOD_HOME=.cache/home $(BIN)/allod pull qwen2.5-coder:1.5b
 	$(BIN)/pytest -q
+
+# kill -9 of worker, server and registry amid the work, 50 times each.
+kills: test-model
+	ALLOD_TEST_KILLS=50 $(BIN)/pytest -q tests/server/test_kills.py
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .
