@@ -45,7 +45,7 @@ test-all: test-model
 
 # kill -9 of worker, server and registry amid the work, 50 times each.
 kills: test-model
-	ALLOD_TEST_KILLS=50 $(BIN)/pytest -q tests/server/test_kills.py
+	KILLS=50 $(BIN)/pytest -q tests/server/test_kills.py
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .

@@ -29,7 +29,7 @@ sys.path.append(str(Path(__file__).parents[1] / "models"))
 
 from servers import docker_registry, push
 
-TIMES = int(os.environ.get("ALLOD_TEST_KILLS", "2"))
+TIMES = int(os.environ.get("KILLS", "2"))
 MODEL = "smollm2:135m"
 LONG = {"model": MODEL, "messages": [{"role": "user", "content": "Write a very long story."}]}
 
