@@ -180,7 +180,7 @@ def certificate(cert: str, key: str) -> tuple[str, str] | None:
     return files
 
 
-async def run(app: Starlette, listener: socket.socket, where: str, tls: tuple[str, str] | None) -> None:
+async def run(app: Starlette, listener: socket.socket, where: str, tls: tuple[str, str] | None = None) -> None:
     """Serves until a signal. The first lets running answers end, a second SIGINT does not."""
     import uvicorn
 
