@@ -5,8 +5,8 @@
 From the Modelfile: PARAMETERs for sampling, the SYSTEM message where the request brings none, and the MESSAGE history
 before the request's first turn. PARAMETERs that say how to load (num_ctx…) are the engine's, in ``plan``.
 
-The TEMPLATE of a pulled model, written for Go, is left alone: llama.cpp renders the Jinja template within the GGUF,
-which is the one the model's makers wrote.
+The TEMPLATE of a model is the engine's too: it is translated to Jinja for the child (``models.gotemplate``), unless the
+GGUF's own says more.
 """
 
 from typing import Any, cast, overload

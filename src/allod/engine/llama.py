@@ -66,6 +66,7 @@ class Load(Struct, frozen=True, kw_only=True):
     speculate: bool = False
     draft: Path | None = None  # a model that guesses ``ahead`` tokens at once
     ahead: int = 0
+    template: str = ""  # Jinja, in the place of the GGUF's own
 
 
 class LlamaRunner(HTTPRunner):
@@ -384,6 +385,7 @@ def parameters(load: Load, key: str) -> dict[str, Any]:
         "speculate": load.speculate,
         "draft": str(load.draft or ""),
         "ahead": load.ahead,
+        "template": load.template,
     }
 
 
@@ -399,6 +401,8 @@ def native_command(load: Load) -> list[str]:
         command += ["--mmproj", str(load.projector)]
     for _, path in load.adapters:
         command += ["--lora", str(path)]
+    if load.template:
+        command += ["--chat-template", load.template]
     if load.draft:
         command += ["--spec-type", "draft-simple", "--spec-draft-model", str(load.draft)]
         command += ["--spec-draft-n-max", str(load.ahead)]

@@ -8,6 +8,7 @@ The sums are ``models.memory``'s; what is loaded, and what has to go for it, is 
 """
 
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -17,6 +18,7 @@ from allod.engine.llama import Load
 from allod.engine.options import LoadOptions
 from allod.errors import AllodError, BadGGUF, BadRequest, Unsupported
 from allod.home import EngineSettings
+from allod.models.abilities import own_template
 from allod.models.gguf import GGUF, read_header, read_shards
 from allod.models.memory import Memory, estimate, largest_context, recurrent_layers
 from allod.models.store import Model, Store
@@ -45,11 +47,12 @@ class Files(Struct, frozen=True):
     digests: tuple[str, ...] = ()  # of the weights
     draft: Path | None = None
     draft_gguf: GGUF | None = None
+    template: str = ""  # Jinja, in the place of the GGUF's own
 
     @property
     def family(self) -> str:
-        """The same for models that one child can serve: the same weights, the same projector."""
-        return family(self.digests, self.projector, self.draft)
+        """The same for models that one child can serve: the same weights, projector, draft and template."""
+        return family(self.digests, self.projector, self.draft, self.template)
 
     @property
     def embedding(self) -> bool:
@@ -111,12 +114,14 @@ def examine(model: Model, store: Store) -> Files:
         digests=tuple(digest(path) for path in model.weights),
         draft=model.draft,
         draft_gguf=read_header(model.draft) if model.draft else None,
+        template=own_template(model),
     )
 
 
-def family(digests: Iterable[str], projector: Path | None, draft: Path | None) -> str:
+def family(digests: Iterable[str], projector: Path | None, draft: Path | None, template: str) -> str:
     """`Files.family` of these files."""
-    return "+".join((*digests, projector.name if projector else "", draft.name if draft else ""))
+    shown = sha256(template.encode()).hexdigest() if template else ""
+    return "+".join((*digests, projector.name if projector else "", draft.name if draft else "", shown))
 
 
 def with_siblings(files: Files, store: Store) -> Files:
@@ -128,7 +133,7 @@ def with_siblings(files: Files, store: Store) -> Files:
         return files
     found = dict(files.adapters)
     for model in store.list():
-        own = family(map(digest, model.weights), model.projector, model.draft)
+        own = family(map(digest, model.weights), model.projector, model.draft, own_template(model))
         if own == files.family and model.adapters and len(found) + len(model.adapters) <= MOST_ADAPTERS:
             found |= {digest(path): path for path in model.adapters if is_adapter(path)}
     return structs.replace(files, adapters=tuple(found.items()), adapter_bytes=size(*found.values()))
@@ -281,5 +286,6 @@ def to_load(name: str, files: Files, wish: Wish, plan: Plan) -> Load:
         binary=wish.binary,
         speculate=wish.speculate and not wish.embedding and not wish.binary,
         draft=files.draft if wish.ahead else None,
+        template="" if wish.embedding else files.template,
         ahead=wish.ahead,
     )

@@ -1,11 +1,16 @@
 """What a stored model can do, in Ollama's words, found where Ollama looks (server/images.go): templates and headers."""
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 
+from allod.errors import Unsupported
 from allod.models.disk import disk_errors
 from allod.models.gguf import GGUF, read_header
+from allod.models.gotemplate import BARE, translate
 from allod.models.store import Model
+
+log = logging.getLogger("allod.models")
 
 # As they stand in the vocabulary of a header: a length of eight bytes, and the text.
 FILL_IN_TOKENS = tuple(
@@ -27,7 +32,38 @@ def capabilities(model: Model) -> tuple[str, ...]:
 
 def has_template(model: Model) -> bool:
     """Whether there is a chat template; without, a prompt is continued as it is."""
-    return bool(model.template) or bool(model.weights and template_of(model.weights[0]))
+    return bool(own_template(model)) or bool(model.weights and template_of(model.weights[0]))
+
+
+def own_template(model: Model) -> str:
+    """The model's TEMPLATE in Jinja, where it is to be used: unless the GGUF's own says more, as Ollama has it, or it
+    cannot be translated, which is logged."""
+    if not model.weights or model.template.replace(" ", "") in ("", BARE):
+        return ""
+    theirs = template_of(model.weights[0])
+    if (tools(theirs) and not tools(model.template)) or (thinks(theirs) and not thinks(model.template)):
+        return ""
+    try:
+        return translated(model.template)
+    except Unsupported as error:
+        log.warning("the TEMPLATE of %s is not used: %s", model.name, error.message)
+        return ""
+
+
+@lru_cache(maxsize=128)
+def translated(template: str) -> str:
+    """A Go template in Jinja. Raises Unsupported."""
+    return translate(template)
+
+
+def tools(template: str) -> bool:
+    """Whether a template, Go's or Jinja, knows of tools."""
+    return ".Tools" in template or "tools" in template
+
+
+def thinks(template: str) -> bool:
+    """Whether it knows of thoughts."""
+    return any(word in template for word in ("<think>", "enable_thinking", "reasoning_content", ".Think"))
 
 
 @lru_cache(maxsize=512)
@@ -46,9 +82,9 @@ def of_files(weights: Path, projector: Path | None, template: str) -> tuple[str,
     found = {
         "completion": True,
         "vision": projector is not None or gguf.number("vision.block_count") > 0,
-        "tools": ".Tools" in templates or "tools" in templates,
+        "tools": tools(templates),
         "insert": ".Suffix" in template or fills_in(weights, gguf),
-        "thinking": any(word in templates for word in ("<think>", "enable_thinking", "reasoning_content", ".Think")),
+        "thinking": thinks(templates),
     }
     return tuple(name for name, there in found.items() if there)
 
