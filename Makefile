@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TRY := .try/films
 
-.PHONY: try test test-all kills lint format bench clean
+.PHONY: try test test-all clients kills lint format bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,6 +42,12 @@ test: test-model
 test-all: test-model
 	ALLOD_HOME=.cache/home $(BIN)/allod pull qwen2.5-coder:1.5b
 	$(BIN)/pytest -q
+
+# The clients that people use (PyPI's and npm's, pinned), in an environment of their own, against a server of this checkout.
+clients: test-model
+	test -x .venv-clients/bin/python || $(BIN)/python -m venv .venv-clients
+	.venv-clients/bin/python -m pip install -q -r tests/clients/requirements.txt
+	$(BIN)/python tests/clients/run.py .venv-clients/bin/python
 
 # kill -9 of worker, server and registry amid the work, 50 times each.
 kills: test-model
