@@ -136,6 +136,24 @@ async def test_a_chat_model_gives_vectors_in_a_load_of_its_own(open_home: OpenHo
         assert names(engine) == ["one", "one"]
 
 
+@pytest.mark.parametrize("shift", [True, False])
+async def test_an_answer_goes_on_where_the_context_is_full(open_home: OpenHome, shift: bool) -> None:
+    options = LoadOptions(context=256, slots=1, shift=shift)
+    endless = ChatRequest([Message("user", "Tell a story.")], Options(max_tokens=400, extra={"ignore_eos": True}))
+    async with Engine(open_home("one")) as engine, engine.lease("one", options) as runner:
+        _, last = await answered(runner.chat(endless))
+        assert last.usage and last.finish == "length"
+        assert (last.usage.output_tokens == 400) is shift
+        assert shift or last.usage.output_tokens + last.usage.prompt_tokens <= 257
+
+
+async def test_who_did_not_ask_for_that_gets_it_not(open_home: OpenHome) -> None:
+    async with Engine(open_home("one")) as engine:
+        for shift in (True, False, True):
+            async with engine.lease("one", LoadOptions(context=256, slots=1, shift=shift)) as runner:
+                assert isinstance(runner, LlamaRunner) and runner.load.shift is shift
+
+
 async def test_the_models_own_parameters(open_home: OpenHome, smollm2_path: Path) -> None:
     from allod.models.create import create
     from allod.models.modelfile import parse

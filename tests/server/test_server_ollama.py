@@ -394,3 +394,13 @@ async def test_long_texts_are_cut_or_refused(scripted: Scripted, monkeypatch: py
     answer = await scripted.post("/api/embed", {**body, "truncate": False})
     assert answer.status_code == 400
     assert "the input length exceeds the context length" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+@pytest.mark.parametrize(("shift", "wanted"), [(True, True), (False, False), (None, False)])
+async def test_shift_is_asked_of_the_engine(scripted: Scripted, path: str, shift: bool | None, wanted: bool) -> None:
+    body = {"model": "plain", "messages": [{"role": "user", "content": "Hi"}], "prompt": "Hi", "stream": False}
+    answer = await scripted.post(path, body | {"shift": shift}, replies=["Hello"])
+    assert answer.status_code == 200
+    options = scripted.engine.leases[-1][1]
+    assert bool(options and options.shift) is wanted

@@ -56,6 +56,7 @@ class Instance:
             (self.plan.context >= wish.context or usual)
             and options.slots <= self.wish.slots
             and not (options.exact and self.wish.speculate)
+            and options.shift == self.wish.shift
             and (not options.threads or self.wish.threads == wish.threads)
             and (not options.batch or self.wish.batch == wish.batch)
             and (options.gpu_layers < 0 or self.wish.gpu_layers == wish.gpu_layers)

@@ -67,6 +67,7 @@ class Load(Struct, frozen=True, kw_only=True):
     draft: Path | None = None  # a model that guesses ``ahead`` tokens at once
     ahead: int = 0
     template: str = ""  # Jinja, in the place of the GGUF's own
+    shift: bool = False  # a full context is shifted
 
 
 class LlamaRunner(HTTPRunner):
@@ -386,6 +387,7 @@ def parameters(load: Load, key: str) -> dict[str, Any]:
         "draft": str(load.draft or ""),
         "ahead": load.ahead,
         "template": load.template,
+        "shift": load.shift,
     }
 
 
@@ -401,6 +403,8 @@ def native_command(load: Load) -> list[str]:
         command += ["--mmproj", str(load.projector)]
     for _, path in load.adapters:
         command += ["--lora", str(path)]
+    if load.shift:
+        command += ["--context-shift"]
     if load.template:
         command += ["--chat-template", load.template]
     if load.draft:

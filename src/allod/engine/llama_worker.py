@@ -43,6 +43,7 @@ class Parameters(TypedDict):
     speculate: bool  # guess tokens that came after the same words before, in any slot
     draft: str  # path of a GGUF file of a model that guesses ``ahead`` tokens at once; empty: none
     ahead: int
+    shift: bool  # where a slot is full, drop the older half of what it holds
     template: str  # chat template in Jinja; empty: the GGUF's own
 
 
@@ -167,6 +168,7 @@ def configure(parameters: Parameters, xllamacpp: Any) -> Any:
         p.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MOD]
         guess = p.speculative.ngram_mod
         guess.n_match, guess.n_min, guess.n_max = 8, 1, 5
+    p.ctx_shift = parameters["shift"]
     p.chat_template = parameters["template"]
     p.api_keys = [parameters["key"]]
     p.port = 0

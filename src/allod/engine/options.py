@@ -20,6 +20,7 @@ class LoadOptions(Struct, frozen=True, omit_defaults=True):
     threads: int = 0
     gpu_layers: int = -1
     embedding: bool = False  # for vectors; a chat model may be asked for them too
+    shift: bool = False  # where the context is full, drop the older half of it and go on
     exact: bool = False  # the probability of every token is wanted: none is guessed
 
 

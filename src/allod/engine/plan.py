@@ -77,6 +77,7 @@ class Wish(Struct, frozen=True):
     embedding: bool
     binary: str
     speculate: bool = False
+    shift: bool = False
     ahead: int = 0  # tokens that a draft model guesses at once; 0: it does not
 
 
@@ -184,6 +185,7 @@ def wishes(model: Model, files: Files, given: LoadOptions, settings: EngineSetti
         binary=settings.binary,
         speculate=speculate,
         ahead=ahead,
+        shift=given.shift,
     )
 
 
@@ -286,6 +288,7 @@ def to_load(name: str, files: Files, wish: Wish, plan: Plan) -> Load:
         binary=wish.binary,
         speculate=wish.speculate and not wish.embedding and not wish.binary,
         draft=files.draft if wish.ahead else None,
+        shift=wish.shift,
         template="" if wish.embedding else files.template,
         ahead=wish.ahead,
     )

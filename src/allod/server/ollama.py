@@ -167,7 +167,8 @@ class Generate:
 
     @asynccontextmanager
     async def _lease(self, model: Model, body: Generation, answer: ChatLines | GenerateLines) -> AsyncGenerator[Runner]:
-        load = requests.load_options(body.options, exact=requests.logprobs(body) is not None)
+        exact = requests.logprobs(body) is not None
+        load = requests.load_options(body.options, exact=exact, shift=body.shift is True)
         async with self.state.engine.lease(model, load, requests.keep_alive(body.keep_alive)) as runner:
             answer.has_runner()
             yield runner

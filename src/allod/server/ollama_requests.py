@@ -76,11 +76,11 @@ def options(given: Mapping[str, Any] | None) -> Options:
 
 
 def load_options(
-    given: Mapping[str, Any] | None, *, embedding: bool = False, exact: bool = False
+    given: Mapping[str, Any] | None, *, embedding: bool = False, exact: bool = False, shift: bool = False
 ) -> LoadOptions | None:
     """The part of ``options`` that says how to load; None where there is nothing to say. 0 is as good as absent.
 
-    ``exact``: the request wants the probabilities of tokens.
+    ``exact``: the request wants the probabilities of tokens. ``shift``: it wants to go on where the context is full.
 
     Raises:
         BadRequest: a value of the wrong type or out of range.
@@ -92,7 +92,8 @@ def load_options(
     }
     if found.get("batch"):
         found["batch"] = max(found["batch"], LEAST_BATCH)
-    return LoadOptions(**found, embedding=embedding, exact=exact) if found or embedding or exact else None
+    special = {name: True for name, wanted in (("embedding", embedding), ("exact", exact), ("shift", shift)) if wanted}
+    return LoadOptions(**found, **special) if found or special else None
 
 
 def in_range(key: str, value: Any, bounds: tuple[float, float]) -> float:
