@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TRY := .try/films
 
-.PHONY: try test test-all clients kills lint format bench clean
+.PHONY: try test test-all clients fuzz kills lint format bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -48,6 +48,12 @@ clients: test-model
 	test -x .venv-clients/bin/python || $(BIN)/python -m venv .venv-clients
 	.venv-clients/bin/python -m pip install -q -r tests/clients/requirements.txt
 	$(BIN)/python tests/clients/run.py .venv-clients/bin/python
+
+# Whatever the OpenAPI document allows, and what it does not, for so many seconds; nightly: make fuzz SECONDS=1800.
+SECONDS ?= 120
+fuzz: test-model
+	test -x .venv-fuzz/bin/st || ($(BIN)/python -m venv .venv-fuzz && .venv-fuzz/bin/python -m pip install -q schemathesis==4.32.5)
+	$(BIN)/python tests/fuzz.py .venv-fuzz/bin/st $(SECONDS)
 
 # kill -9 of worker, server and registry amid the work, 50 times each.
 kills: test-model

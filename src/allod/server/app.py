@@ -31,6 +31,7 @@ from allod.server import (
     ollama_create,
     ollama_models,
     openai,
+    openapi,
     rerank,
     responses,
     runs_routes,
@@ -87,8 +88,9 @@ def create_app(
                 await runs.close()
 
     origins = tuple(entry.strip() for entry in home.settings.origins.split(",") if entry.strip())
+    routes = [Route("/health", health, methods=["GET"]), *(route for door in doors for route in door.routes())]
     app = Starlette(
-        routes=[Route("/health", health, methods=["GET"]), *(route for door in doors for route in door.routes())],
+        routes=[*routes, *openapi.Door(routes).routes()],
         middleware=[
             Middleware(metrics.Meter, counts=counts),
             Middleware(Guard, bind=bind, origins=origins),
