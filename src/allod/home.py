@@ -126,6 +126,7 @@ class Home(Struct, frozen=True):
             db.row_factory = sqlite3.Row
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA foreign_keys=ON")
+            db.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
             migrate(db)
         except sqlite3.DatabaseError as error:
             raise ReadOnly(
@@ -319,6 +320,10 @@ MIGRATIONS = (
         body TEXT NOT NULL               -- JSON: the answer
     );
     CREATE INDEX response_used ON response(used_at);
+    """,
+    """
+    -- owner: the digest of the API key that it was asked with; empty: none was needed, or the machine's own
+    ALTER TABLE response ADD COLUMN owner TEXT NOT NULL DEFAULT '';
     """,
 )
 

@@ -86,7 +86,7 @@ class Keys:
         digest = hash_of(secret)
         found = None
         for key in self.list():
-            if hmac.compare_digest(digest, key.digest):
+            if hmac.compare_digest(digest.encode(), key.digest.encode()):
                 found = key
         own = read_secret(self._own)
         return OWN if own and hmac.compare_digest(digest, hash_of(own)) else found

@@ -230,3 +230,26 @@ def test_certificate_and_key_in_one_file_or_two(pem: Path) -> None:
     assert certificate(str(pem), "") == (str(pem), str(pem))
     parts = str(pem.with_name("cert.pem")), str(pem.with_name("key.pem"))
     assert certificate(*parts) == parts
+
+
+async def test_a_response_belongs_to_its_key(scripted: Scripted, keys: Keys) -> None:
+    mine, other = bearer(keys.add("mine")), bearer(keys.add("other"))
+    body = CHATS["/v1/responses"] | {"store": True}
+    response = (await scripted.post("/v1/responses", body, replies=["Hello"], headers=mine)).json()
+    path = f"/v1/responses/{response['id']}"
+    follow = body | {"previous_response_id": response["id"]}
+    async with scripted.client(**other) as http:
+        for answer in (await http.get(path), await http.delete(path), await http.get(f"{path}/input_items")):
+            assert answer.status_code == 404
+    assert (await scripted.post("/v1/responses", follow, replies=["No"], headers=other)).status_code == 400
+    assert (await scripted.post("/v1/responses", follow, replies=["Yes"], headers=mine)).status_code == 200
+    async with scripted.client(**mine) as http:
+        assert (await http.post(f"{path}/cancel")).status_code == 400
+        assert (await http.get(path)).status_code == (await http.delete(path)).status_code == 200
+
+
+async def test_a_digest_that_is_none_lets_nobody_in(scripted: Scripted, keys: Keys) -> None:
+    keys.path.parent.mkdir(parents=True, exist_ok=True)
+    keys.path.write_text('[{"name": "x", "digest": "é", "created": ""}]')
+    answer = await scripted.post("/rerank", {}, headers=bearer("x"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")

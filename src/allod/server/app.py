@@ -112,9 +112,8 @@ async def health(request: Request) -> Response:
 
 def refused(path: str, error: AllodError) -> ASGIApp:
     """The answer to a request that may not pass, in the shape of the API that it is for."""
-    return refusal(
-        ANTHROPIC if path.startswith("/v1/messages") else OPENAI if path.startswith("/v1/") else NATIVE, error
-    )
+    shape = OPENAI if path.startswith(("/v1/", "/rerank")) else NATIVE
+    return refusal(ANTHROPIC if path.startswith("/v1/messages") else shape, error)
 
 
 async def no_such_route(request: Request, error: Exception) -> Response:

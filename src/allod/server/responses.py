@@ -49,6 +49,7 @@ class Door:
             Route("/v1/responses/input_tokens", Endpoint(RESPONSES, self.count), methods=["POST"]),
             Route("/v1/responses/{id}", Endpoint(RESPONSES, self.one), methods=["GET"]),
             Route("/v1/responses/{id}", Endpoint(RESPONSES, self.delete), methods=["DELETE"]),
+            Route("/v1/responses/{id}/cancel", Endpoint(RESPONSES, self.cancel), methods=["POST"]),
             Route("/v1/responses/{id}/input_items", Endpoint(RESPONSES, self.input_items), methods=["GET"]),
         ]
 
@@ -144,6 +145,11 @@ class Door:
         if request.query_params.get("stream", "false").lower() == "true":
             raise BadRequest("stream: a response that was kept is answered whole")
         return Json(await asyncio.to_thread(kept.get, self.state.home, request.path_params["id"]))
+
+    async def cancel(self, request: Request) -> ASGIApp:
+        """Nothing is made in the background here, so there is nothing to cancel."""
+        await asyncio.to_thread(kept.get, self.state.home, request.path_params["id"])
+        raise BadRequest("only a response that is made in the background can be cancelled", "Hang up to end an answer.")
 
     async def input_items(self, request: Request) -> ASGIApp:
         """What one was made of: the items of its own request, the newest first."""
