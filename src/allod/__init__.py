@@ -6,7 +6,7 @@ Layers, imports only go down (held by import-linter; see docs/architecture.md):
     interpreter                         crafts: what a person wants done
     engine                              running models: leases, queue, runners
     models                              names, store, sources, catalogue, GGUF facts
-    chat  home  egress  errors          ground: shared language, folders, network, errors
+    chat  home  keys  egress  errors    ground: shared language, folders, keys, network, errors
 
     from allod import Interpreter           # allod in a program, see docs/python.md
 """
