@@ -47,7 +47,7 @@ test-all: test-model
 clients: test-model
 	test -x .venv-clients/bin/python || $(BIN)/python -m venv .venv-clients
 	.venv-clients/bin/python -m pip install -q -r tests/clients/requirements.txt
-	$(BIN)/python tests/clients/run.py .venv-clients/bin/python
+	$(BIN)/python tests/clients/against.py .venv-clients/bin/python
 
 # Whatever the OpenAPI document allows, and what it does not, for so many seconds; nightly: make fuzz SECONDS=1800.
 SECONDS ?= 120

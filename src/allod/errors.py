@@ -11,7 +11,8 @@
     │   └── PromptTooLong          400  1   longer than the context
     ├── NotFound                   404  1
     │   └── ModelNotFound          404  1   carries the nearest names
-    ├── Refused                    403  1   the egress policy said no
+    ├── Unauthorized               401  1   the server wants a key, or another one
+    ├── Refused                    403  1   the egress policy, or a key's limits, said no
     │   └── Offline                403  1   offline mode
     ├── Network                    502  1   no source could be reached
     │   ├── Unreachable            502  1   one connection that could not be made, or broke
@@ -21,6 +22,8 @@
     │   └── ReadOnly               507  1
     ├── TooLarge                   500  1   a model does not fit in memory; carries the sum
     ├── Busy                       503  1   queue full; carries retry_after
+    │   └── RateLimited            429  1   more requests than the key allows
+    ├── TimedOut                   504  1   the time that the client gave the request is over
     ├── Stopping                   503  1   the server ends before the answer did
     ├── EngineFailed               500  1   a runner could not start
     │   └── RunnerCrashed          500  1   a runner died during a request

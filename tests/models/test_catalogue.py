@@ -462,7 +462,7 @@ def test_a_folder_in_the_place_of_a_file_is_told(home: Home):
 
 def test_the_example_of_the_manual_works(home: Home):
     manual = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)
+    (example,) = re.findall(r"test_catalogue.py loads this example -->\n```toml\n(.*?)```", manual, re.DOTALL)
     overlay(home, example)
     catalogue = Catalogue.load(home)
     letters = catalogue.find("letters")

@@ -98,3 +98,11 @@ def test_a_folder_in_its_place(overrides: Overrides) -> None:
     overrides.path.mkdir()
     with pytest.raises(BadSettings, match="cannot be read"):
         overrides.of(Name.parse("mine"))
+
+
+def test_the_example_of_the_manual_works(overrides: Overrides) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    _, _, rest = manual.partition("test_overrides.py loads this example -->\n```toml\n")
+    overrides.path.write_text(rest.partition("```")[0])
+    found = overrides.of(Name.parse("qwen2.5-coder:1.5b"))
+    assert found == Override({"num_ctx": 16384, "temperature": 0.2}, "24h", 2, False)

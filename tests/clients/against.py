@@ -1,6 +1,6 @@
 """Runs the clients' tests against a server of this checkout; see ``make clients``.
 
-    .venv/bin/python tests/clients/run.py .venv-clients/bin/python
+    .venv/bin/python tests/clients/against.py .venv-clients/bin/python
 
 The server runs on a free port, in the tests' own home. Where node and npm are here, their clients are tried too.
 """
