@@ -7,10 +7,10 @@ from pathlib import Path
 from allod.errors import Unsupported
 from allod.models.disk import disk_errors
 from allod.models.gguf import GGUF, read_header
-from allod.models.gotemplate import BARE, translate
 from allod.models.store import Model
 
 log = logging.getLogger("allod.models")
+BARE = "{{.Prompt}}"  # no template at all, as Ollama writes it
 
 # As they stand in the vocabulary of a header: a length of eight bytes, and the text.
 FILL_IN_TOKENS = tuple(
@@ -53,6 +53,8 @@ def own_template(model: Model) -> str:
 @lru_cache(maxsize=128)
 def translated(template: str) -> str:
     """A Go template in Jinja. Raises Unsupported."""
+    from allod.models.gotemplate import translate  # here: most models have none
+
     return translate(template)
 
 

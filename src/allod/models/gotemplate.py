@@ -25,7 +25,6 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 SPACE = " \t\r\n"
-BARE = "{{.Prompt}}"  # no template at all, as Ollama writes it
 # What stands at the root. ``go`` is a namespace, as what is set within a loop of Jinja's does not outlive it.
 ROOT = {
     "Messages": "messages",

@@ -14,8 +14,6 @@ The model itself stays as it was made: what is made from it, copied or pushed kn
 again when it has changed.
 """
 
-import difflib
-import tomllib
 from typing import Any, cast
 
 import msgspec
@@ -23,7 +21,6 @@ from msgspec import Struct, field, structs
 
 from allod.errors import BadName, BadSettings
 from allod.home import Home
-from allod.models.modelfile import PARAMETERS, typed
 from allod.models.name import Name
 from allod.models.store import Model
 
@@ -85,6 +82,8 @@ class Overrides:
 
 def parse(text: str, path: str) -> dict[str, Override]:
     """What a file says, by the full name of the model in lower case. Raises BadSettings."""
+    import tomllib  # here and below: most people have no such file
+
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -104,6 +103,10 @@ def parse(text: str, path: str) -> dict[str, Override]:
 
 def override(table: dict[str, Any]) -> Override:
     """One model's table. Raises ValueError."""
+    import difflib
+
+    from allod.models.modelfile import PARAMETERS, typed
+
     own = {key: value for key, value in table.items() if key in OWN}
     for key in table.keys() - OWN.keys() - PARAMETERS.keys():
         near = difflib.get_close_matches(key, [*OWN, *PARAMETERS], 1)
