@@ -1,6 +1,7 @@
 """Managing models over HTTP, with a real store: what is listed, shown, copied, deleted, uploaded and made."""
 
 import hashlib
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from served import Scripted, add, gguf
 from allod import __version__
 from allod.errors import Network
 from allod.home import Home
+from allod.models.gguf_format import Cursor, Tensor
 from allod.models.progress import Progress
+from allod.models.requantize import Item, contents, header
 from allod.server.app import create_app
 
 
@@ -223,6 +226,36 @@ async def test_create_from_files(scripted: Scripted, tmp_path: Path) -> None:
     assert model.licenses == ["A", "B"]
 
 
+def with_weights(path: Path, **metadata: str | int) -> Path:
+    """A GGUF file with one F32 tensor."""
+    kept, _ = contents(Cursor(io.BytesIO(gguf(path, **metadata).read_bytes()), path.stat().st_size))
+    item = Item("", 0, Tensor("token_embd.weight", (64, 40), 0, 0), 0, 0, 4 * 64 * 40)
+    path.write_bytes(header(kept.data, kept.count, [item]) + bytes(item.padded))
+    return path
+
+
+async def test_create_quantizes(scripted: Scripted, tmp_path: Path) -> None:
+    digest = await upload(scripted, with_weights(tmp_path / "large.gguf"))
+    body = {"model": "made", "files": {"large.gguf": digest}, "quantize": "q8_0"}
+    steps = [json.loads(line) for line in (await scripted.post("/api/create", body)).content.splitlines()]
+    said = [step for step in steps if step["status"] == "quantizing F32 model to Q8_0"]
+    assert said[0]["digest"] == "sha256:" + 64 * "0" and said[-1]["completed"] == said[-1]["total"]
+    assert steps[-1] == {"status": "success"}
+    shown = (await scripted.post("/api/show", {"model": "made"})).json()
+    assert shown["details"]["quantization_level"] == "Q8_0"
+    again = await scripted.post("/api/create", {"model": "x", "from": "made", "quantize": "q4_K_M", "stream": False})
+    assert again.status_code == 400 and "Q8_0 already" in again.json()["error"]
+
+
+async def test_create_with_a_draft(scripted: Scripted, tmp_path: Path) -> None:
+    large = await upload(scripted, with_weights(tmp_path / "large.gguf"))
+    small = await upload(scripted, with_weights(tmp_path / "small.gguf", **{"general.name": "small"}))
+    body = {"model": "made", "files": {"a.gguf": large}, "draft_files": {"b.gguf": small}, "stream": False}
+    assert (await scripted.post("/api/create", body)).json() == {"status": "success"}
+    draft = scripted.store.get("made").draft
+    assert draft and draft == scripted.store.blob(small)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
@@ -234,7 +267,10 @@ async def test_create_from_files(scripted: Scripted, tmp_path: Path) -> None:
         ({"from": "plain", "parameters": {"seed": "x"}}, 400, "seed must be a whole number"),
         ({"from": "plain", "parameters": {"num_ctx": int("9" * 300)}}, 400, "num_ctx must be between"),
         ({"from": "plain", "parameters": {"wat": 1}}, 400, "unknown parameter 'wat'"),
-        ({"from": "plain", "quantize": "q4_K_M"}, 400, "quantize is not supported"),
+        ({"from": "plain", "quantize": "q5_K_M"}, 400, "unknown quantization type 'q5_K_M'"),
+        ({"from": "plain", "remote_host": "https://ollama.com"}, 400, "remote_host is not supported"),
+        ({"from": "plain", "draft_files": {"../d.gguf": "sha256:" + "0" * 64}}, 400, "file path must be relative"),
+        ({"from": "plain", "draft_files": {"d.gguf": "sha256:" + "0" * 64}}, 404, "not found"),
         ({"from": "plain", "messages": [{"role": "x"}]}, 400, "invalid role"),
         ({"from": 7}, 400, "$.from"),
     ],

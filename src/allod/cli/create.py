@@ -31,6 +31,10 @@ def create(
     source: Annotated[
         str, typer.Option("--from", metavar="SOURCE", help="A GGUF file or a model, in place of a Modelfile.")
     ] = "",
+    quantize: Annotated[
+        str,
+        typer.Option("--quantize", "-q", metavar="TYPE", help="Quantize an F16, BF16 or F32 model: Q4_K_M, Q8_0…"),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines.")] = False,
 ) -> None:
     """Make a model from a Modelfile or a GGUF file."""
@@ -47,7 +51,7 @@ def create(
     for warning in recipe.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     recipe = replace(recipe, sources=tuple(found_source(home, source, base, as_json) for source in recipe.sources))
-    show_steps(build(Store(home.models), model, recipe, base), as_json=as_json)
+    show_steps(build(Store(home.models), model, recipe, base, quantize), as_json=as_json)
 
 
 def found_source(home: "Home", source: str, base: Path, as_json: bool) -> str:

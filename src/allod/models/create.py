@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from allod.errors import BadGGUF, BadModelfile, NotFound
+from allod.models import disk
 from allod.models.gguf import GGUF, read_header, read_shards, shards
 from allod.models.manifest import (
     ADAPTER,
@@ -51,10 +52,14 @@ class Parts(Struct):
     models: int = 0  # models found so far, a split one counted once
 
 
-def create(store: Store, name: str | Name, modelfile: Modelfile, base: Path) -> Iterator[Progress]:
+def create(store: Store, name: str | Name, modelfile: Modelfile, base: Path, quantize: str = "") -> Iterator[Progress]:
     """Makes the model ``name``; relative paths start at ``base``. Nothing is named before the last step.
 
+    Args:
+        quantize: the type its weights are to get, one of ``requantize.TARGETS``; empty: they stay as they are.
+
     Raises:
+        BadRequest: ``quantize`` is no type, or the model is quantized already.
         BadName: ``name``, or a FROM that is neither a path nor a name.
         BadModelfile: nothing to make a model of.
         BadGGUF: a file that is not GGUF, is cut short, or is not what it is given as.
@@ -77,6 +82,8 @@ def create(store: Store, name: str | Name, modelfile: Modelfile, base: Path) -> 
     if parts.models != 1:
         what = "no model, only an adapter or projector" if parts.models == 0 else "more than one model"
         raise BadModelfile(f"FROM gives {what}", "FROM takes one model, and next to it a projector at most.")
+    if quantize:
+        yield from quantized(store, parts, quantize)
     for source in modelfile.drafts:
         yield from draft(store, source, base, parts)
     yield from apply(store, modelfile, parts)
@@ -133,6 +140,27 @@ def take(store: Store, path: Path, parts: Parts, only: str = "") -> Iterator[Pro
         if gguf.kind == "model":
             parts.models += 1
             parts.config = describe(gguf, parts.config)
+
+
+def quantized(store: Store, parts: Parts, kind: str) -> Iterator[Progress]:
+    """Puts quantized weights in the place of those that FROM brought."""
+    from allod.models.quantize import quantize  # here: most models come as they are
+    from allod.models.requantize import target
+
+    kind = target(kind)
+    files = [store.blob(layer.digest) for layer in parts.layers if layer.media_type == MODEL]
+    was = read_header(files[0]).quantization
+    if was == kind:
+        return
+    folder = store.partial(digest_of(kind.encode())).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with disk.temporary(folder) as out:
+        yield from quantize(files, out, kind, was)
+        layer = yield from hashed(store, out, MODEL, "")
+        where = next(i for i, each in enumerate(parts.layers) if each.media_type == MODEL)
+        parts.layers = [each for each in parts.layers if each.media_type != MODEL]
+        parts.layers.insert(where, layer)
+        parts.config = msgspec.structs.replace(parts.config, file_type=kind)
 
 
 def draft(store: Store, source: str, base: Path, parts: Parts) -> Iterator[Progress]:

@@ -25,6 +25,7 @@ from allod.models.create import create
 from allod.models.manifest import canonical
 from allod.models.modelfile import Modelfile, typed
 from allod.models.progress import Progress
+from allod.models.requantize import target
 from allod.models.store import Store
 from allod.server import ollama_requests as requests
 from allod.server.door import Endpoint, read
@@ -86,9 +87,10 @@ class Create:
         name = named(body.model or body.name or "", "invalid model name")
         if not body.from_ and not body.files:
             raise BadRequest("neither 'from' or 'files' was specified")
-        for what in ("quantize", "remote_host", "draft_files"):
-            if getattr(body, what):
-                raise Unsupported(f"{what} is not supported", "Create from a GGUF that is quantized already.")
+        if body.remote_host:
+            raise Unsupported("remote_host is not supported", "Models run where allod runs.")
+        if body.quantize:
+            target(body.quantize)
         check_template(body.template or "")
         recipe(body)  # whatever is wrong with it is said before anything is fetched
         return await progress(request, self._creating(name, body), body.stream)
@@ -114,8 +116,14 @@ class Create:
             adapters: tuple[str, ...] = ()
             if body.adapters:
                 adapters = (str(placed(Path(folder, "adapters"), body.adapters, store)),)
+            drafts: tuple[str, ...] = ()
+            if body.draft_files:
+                given = placed(Path(folder, "drafts"), body.draft_files, store)
+                drafts = tuple(str(path) for path in sorted(given.iterdir()))
             # No relative path is ever meant, so the base is a folder that is not there.
-            steps = create(store, name, recipe(body, sources, adapters), Path(folder, "none"))
+            steps = create(
+                store, name, recipe(body, sources, adapters, drafts), Path(folder, "none"), body.quantize or ""
+            )
             while (step := await asyncio.to_thread(next, steps, None)) is not None:
                 yield step
 
@@ -176,7 +184,12 @@ def placed(folder: Path, files: dict[str, str], store: Store) -> Path:
     return folder
 
 
-def recipe(body: CreateBody, sources: tuple[str, ...] = (), adapters: tuple[str, ...] = ()) -> Modelfile:
+def recipe(
+    body: CreateBody,
+    sources: tuple[str, ...] = (),
+    adapters: tuple[str, ...] = (),
+    drafts: tuple[str, ...] = (),
+) -> Modelfile:
     """The request as a Modelfile.
 
     Raises:
@@ -191,6 +204,7 @@ def recipe(body: CreateBody, sources: tuple[str, ...] = (), adapters: tuple[str,
     return Modelfile(
         sources=sources,
         adapters=adapters,
+        drafts=drafts,
         template=body.template or "",
         system=body.system or "",
         params=params,
