@@ -15,8 +15,9 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
+from allod.engine.gathering import Gathering
 from allod.engine.runner import Answer
 
 HEAD_LIMIT = 64 * 1024
@@ -141,9 +142,14 @@ class Connection:
         """The answer's body as it comes, framing taken off."""
         if b"chunked" in head.headers.get(b"transfer-encoding", b"").lower():
             dechunker = Dechunker()
-            while not dechunker.done:
-                if data := dechunker.feed(await self._read()):
-                    yield data
+            # What is held back must not hold up the end, so only where the end closes the connection.
+            with nullcontext() if head.keep_alive else Gathering(self.writer) as gathering:
+                while not dechunker.done:
+                    data = await self._read()
+                    if gathering:
+                        gathering.came(len(data))
+                    if data := dechunker.feed(data):
+                        yield data
         elif (length := head.headers.get(b"content-length")) is not None:
             if not LENGTH.fullmatch(length):
                 raise ConnectionLost(f"no length: {length[:40]!r}")
@@ -183,14 +189,17 @@ class Pool:
         self._closed = False
 
     @asynccontextmanager
-    async def open(self, method: str, path: str, body: bytes = b"") -> AsyncGenerator[Answer]:
+    async def open(self, method: str, path: str, body: bytes = b"", stream: bool = False) -> AsyncGenerator[Answer]:
         """One request; ``body`` is JSON. Left early, it is cancelled.
+
+        The pieces of a ``stream`` may come a few at a time when they come fast; its connection is not used again.
 
         Raises:
             ConnectionLost: the other side went away before or during the answer.
         """
         request = f"{method} {path} HTTP/1.1\r\n{self._headers}content-length: {len(body)}\r\n"
-        request += "content-type: application/json\r\n\r\n"
+        request += "content-type: application/json\r\n"
+        request += "connection: close\r\n\r\n" if stream else "\r\n"
         connection, head = await self._send(request.encode("latin-1"), body)
         data = connection.body(head)
         try:

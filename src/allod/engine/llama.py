@@ -33,7 +33,7 @@ from allod.engine.http_runner import REPLY_LIMIT, HTTPRunner, encode, whole
 from allod.engine.prefix import Prefixes, may_be_shared, messages_of, scales, without_keep
 from allod.engine.props import Props
 from allod.engine.runner import Answer, Facts
-from allod.engine.slots import prompt_of, with_slot
+from allod.engine.slots import PINNED, prompt_of, with_slot
 from allod.engine.snapshots import Key, Snapshots
 from allod.engine.stream import CompletionReader
 from allod.engine.turns import Queue, Turns
@@ -319,7 +319,7 @@ class LlamaRunner(HTTPRunner):
     @asynccontextmanager
     async def send(self, method: str, path: str, body: bytes = b"") -> AsyncGenerator[Answer]:
         try:
-            async with self._pool.open(method, path, body) as answer:
+            async with self._pool.open(method, path, body, stream=path in PINNED) as answer:
                 yield answer
         except ConnectionLost:
             raise await self._fate() from None

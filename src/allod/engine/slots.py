@@ -10,7 +10,12 @@ import re
 import time
 
 KEPT = 64 * 1024  # bytes of a prompt that are remembered
-PINNED = ("/v1/chat/completions", "/v1/completions", "/completion", "/infill")  # the paths that know of slots
+PINNED = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/completion",
+    "/infill",
+)  # paths that generate and know of slots
 SEVERAL = re.compile(rb'"n"\s*:\s*(?:[2-9]|[1-9][0-9])|"prompt"\s*:\s*\[\s*["\[{]')
 GRAIN = 256  # bytes of a common beginning that are worth being no neighbour of those at work
 
