@@ -139,23 +139,6 @@ async def test_beyond_loopback_a_key_is_needed_always(home: Home) -> None:
 # ── a real server, with TLS ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 and its key, in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    try:
-        subprocess.run(
-            [*command, "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True
-        )
-    except FileNotFoundError:
-        pytest.skip("openssl is not installed")
-    both = folder / "both.pem"
-    both.write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
-    return both
-
-
 @pytest.fixture
 def secured(pem: Path, small_models: Path, tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """A server process that speaks TLS and wants keys: its URL, and the environment of its user."""

@@ -343,7 +343,7 @@ def saying(*blocks: Any, role: str = "user") -> dict[str, Any]:
         (saying(image(), role="assistant"), "messages.0"),
         (saying(image(data="%%")), "base64"),
         (saying(image(data=base64.b64encode(b"GARBAGE").decode())), "not a PNG"),
-        (saying(image(type="url", url="http://127.0.0.1/x.png")), "nothing is fetched"),
+        (saying(image(type="url", url="file:///etc/passwd")), "nothing is fetched"),
         (saying({"type": "document", "source": {"type": "base64", "data": PNG}}), "only text"),
         (saying(image()), "does not support vision"),
         ({"model": "vectors"}, "does not support chat"),

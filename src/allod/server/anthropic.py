@@ -31,8 +31,9 @@ from allod.server.anthropic_wire import (
     Overloaded,
     event,
 )
-from allod.server.door import Endpoint, Json, Stream, attended, read
+from allod.server.door import Endpoint, Json, Stream, attended, decode, read_body
 from allod.server.ollama_facts import check
+from allod.server.pictures import with_pictures
 from allod.server.prompts import check_length
 from allod.server.state import State
 
@@ -52,7 +53,7 @@ class Door:
 
     async def messages(self, request: Request) -> ASGIApp:
         """Answers a conversation."""
-        body = await read(request, MessagesBody)
+        body = decode(await with_pictures(self.state.egress, await read_body(request)), MessagesBody)
         asked = chat_request(body)
         model = await self._model(body, asked)
         answer = Answering(str(model.name), body.max_tokens or 0, body.stop_sequences or [], shown(body))
@@ -63,7 +64,7 @@ class Door:
 
     async def count(self, request: Request) -> ASGIApp:
         """Counts the tokens of what would be the prompt."""
-        body = await read(request, CountBody)
+        body = decode(await with_pictures(self.state.egress, await read_body(request)), CountBody)
         asked = chat_request(body)
         model = await self._model(body, asked)
         return Json(await attended(request, self._count(model, body, asked)))

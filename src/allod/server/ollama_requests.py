@@ -162,6 +162,13 @@ def thinking(value: bool | str | None) -> bool | str | None:
     return value
 
 
+def picture_kind(data: bytes) -> str:
+    """A picture's media type by its first bytes; empty: it is none of those that are taken."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for start, kind in PICTURES if data.startswith(start)), "")
+
+
 def images(encoded: list[str] | None) -> list[ImagePart]:
     """Pictures from base64.
 
@@ -174,10 +181,7 @@ def images(encoded: list[str] | None) -> list[ImagePart]:
             data = binascii.a2b_base64(text, strict_mode=True)
         except (binascii.Error, ValueError) as error:
             raise BadRequest(f"an image is not valid base64: {error}") from error
-        kind = next((kind for start, kind in PICTURES if data.startswith(start)), "")
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            kind = "image/webp"
-        if not kind:
+        if not (kind := picture_kind(data)):
             raise BadRequest("an image is not a PNG, JPEG, WebP, GIF or BMP file")
         found.append(ImagePart(data, kind))
     return found

@@ -42,6 +42,7 @@ from allod.server.openai_wire import (
     ModelList,
     Sampled,
 )
+from allod.server.pictures import with_pictures
 from allod.server.prompts import SHORT, check_length
 from allod.server.state import State
 
@@ -81,7 +82,7 @@ class Door:
 
     async def chat(self, request: Request) -> ASGIApp:
         """Answers a conversation."""
-        raw, body = parsed(await read_body(request), ChatBody)
+        raw, body = parsed(await with_pictures(self.state.egress, await read_body(request)), ChatBody)
         if not body.messages:
             raise BadRequest("[] is too short - 'messages'")
         if not 0 <= (body.top_logprobs or 0) <= 20:
@@ -266,7 +267,7 @@ def message(turn: dict[str, Any]) -> dict[str, Any]:
         for key, value in fields.items():
             source = cast("dict[str, Any]", value).get("url", "data:") if isinstance(value, dict) else value
             if (key.endswith("_url") or isinstance(value, dict)) and not str(source).startswith("data:"):
-                raise BadRequest(f"{key[:40]} must be a data: URL; nothing is fetched from elsewhere")
+                raise BadRequest(f"{key[:40]} must be a data: URL, or an https one that may be fetched")
     return turn
 
 

@@ -19,8 +19,9 @@ from allod.errors import BadRequest, NotFound
 from allod.models.store import Model
 from allod.server import ollama_requests as native
 from allod.server import responses_kept as kept
-from allod.server.door import Endpoint, Json, Stream, attended, decode, encode, read, read_body, understood
+from allod.server.door import Endpoint, Json, Stream, attended, decode, encode, read_body, understood
 from allod.server.ollama_facts import check
+from allod.server.pictures import with_pictures
 from allod.server.prompts import check_length
 from allod.server.responses_answers import Answering, Event, begun, on_the_wire
 from allod.server.responses_requests import chat_request, items, listed
@@ -57,7 +58,7 @@ class Door:
 
     async def create(self, request: Request) -> ASGIApp:
         """Answers, from the beginning or from where an earlier response ended."""
-        data = await read_body(request)
+        data = await with_pictures(self.state.egress, await read_body(request))
         body = decode(data, ResponseRequest)
         if body.store is not False:
             kept.check_size(len(data))
@@ -128,7 +129,7 @@ class Door:
 
     async def count(self, request: Request) -> ASGIApp:
         """Counts the tokens of what would be the prompt."""
-        body = await read(request, CountBody)
+        body = decode(await with_pictures(self.state.egress, await read_body(request)), CountBody)
         asked = await self._asked(body)
         model = await self._model(body, asked)
         return Json(await attended(request, self._count(model, body, asked)))

@@ -221,7 +221,9 @@ def content(value: str | list[Piece], where: str) -> list[Part]:
         elif piece.type == "input_image":
             kind, comma, data = (piece.image_url or "").partition(",")
             if not (kind.startswith("data:") and kind.endswith(";base64") and comma):
-                raise BadRequest(f"{where}: image_url must be a data: URL in base64; nothing is fetched from elsewhere")
+                raise BadRequest(
+                    f"{where}: image_url must be a data: URL in base64, or an https one that may be fetched"
+                )
             found += native.images([data])
         else:
             raise BadRequest(f"{where}: content of type '{echo(piece.type)}' is not taken here")
