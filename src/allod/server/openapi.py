@@ -40,6 +40,17 @@ BODIES: dict[str, type] = {
     "/allod/v1/count_tokens": counting.CountBody,
     **dict.fromkeys(("/v1/rerank", "/v1/reranking", "/rerank", "/reranking"), rerank.RerankBody),
 }
+RUNS = {  # below /allod/v1
+    "conversations": "NewConversation",
+    "conversations/{id}/runs": "NewRun",
+    "runs/{id}/approve": "Approval",
+    "runs/{id}/reject": "Rejection",
+    "runs/{id}/input": "Input",
+    "runs/{id}/stop": "Nothing",
+    "runs/{id}/apply": "Choice",
+    "runs/{id}/discard": "Nothing",
+    "runs/{id}/undo": "Overwrite",
+}
 REF = "#/components/schemas/{name}"
 
 
@@ -62,7 +73,13 @@ class Door:
 
 def described(routes: Iterable[Route]) -> dict[str, Any]:
     """The routes as an OpenAPI document."""
-    kinds = list(dict.fromkeys(BODIES.values()))
+    from allod.server import runs_wire  # here: with what jobs need
+    from allod.server.runs_door import Handlers
+    from allod.server.runs_routes import BASE, ROUTES
+
+    docs = {(method, f"{BASE}/{path}"): getattr(Handlers, name).__doc__ for method, path, name in ROUTES}
+    taken = BODIES | {f"/allod/v1/{path}": getattr(runs_wire, name) for path, name in RUNS.items()}
+    kinds = list(dict.fromkeys(taken.values()))
     schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
     bodies = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -70,7 +87,8 @@ def described(routes: Iterable[Route]) -> dict[str, Any]:
         path = re.sub(r"\{(\w+):path\}", r"{\1}", route.path)
         entry = paths.setdefault(path, {})
         for method in sorted((route.methods or set()) - ({"HEAD"} if "GET" in (route.methods or set()) else set())):
-            entry[method.lower()] = operation(route, path, bodies.get(BODIES.get(route.path, object)))
+            body = bodies.get(taken.get(route.path, object)) if method != "GET" else None
+            entry[method.lower()] = operation(route, path, body, docs.get((method, route.path), ""))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -84,11 +102,11 @@ def described(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
-def operation(route: Route, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+def operation(route: Route, path: str, body: dict[str, Any] | None, doc: str) -> dict[str, Any]:
     """One method of a route."""
     endpoint: Any = route.endpoint
     handler = cast("Callable[..., Any]", endpoint.handler if isinstance(endpoint, Endpoint) else endpoint)
-    summary = (handler.__doc__ or "").strip().partition("\n")[0]
+    summary = (doc or handler.__doc__ or "").strip().partition("\n")[0]
     found: dict[str, Any] = {"summary": summary, "responses": {"default": {"description": "See docs/api.md."}}}
     names = re.findall(r"\{(\w+)\}", path)
     if names:
