@@ -95,3 +95,25 @@ async def test_the_kernel_is_offered_the_child_first(open_home: OpenHome) -> Non
         await use(engine, "one")
         child = engine.running()[0].pid
         assert int(Path(f"/proc/{child}/oom_score_adj").read_text()) == 800
+
+
+async def test_a_model_counts_for_what_it_really_holds(
+    open_home: OpenHome, free: Free, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Engine(open_home("one", "two")) as engine:
+        await use(engine, "one")
+        (instance,) = engine._instances
+        looked = free.looked
+        await until(lambda: free.looked > looked + 1)
+        reckoned = instance.plan.memory.total
+        assert 0 < instance.held <= 1.05 * reckoned and not caplog.records, "the sum was right"
+        pid = instance.pid
+        monkeypatch.setattr("allod.engine.instance.resident", lambda of: 3 * reckoned if of == pid else 0)
+        await until(lambda: instance.memory == 3 * reckoned)
+        assert engine.running()[0].size == 3 * reckoned
+        monkeypatch.setattr(engine_module, "available", lambda: 2 * reckoned)  # enough, but for what one holds
+        monkeypatch.setattr(instance, "private_memory", lambda: 0)
+        await use(engine, "two")
+        assert names(engine) == ["two"]
+        looked = len([record for record in caplog.records if "were reckoned with" in record.message])
+        assert looked == 1, "said once"

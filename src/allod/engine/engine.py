@@ -267,12 +267,12 @@ class Engine:
             self.counts["refusal"] += 1
             sum_ = need(files, asked, asked.context, 1)
             raise too_large(f"'{waiter.model.name}'", sum_, capacity, fitting_context(files, asked, capacity))
-        free = capacity - sum(i.plan.memory.total for i in self._instances)
+        free = capacity - sum(i.memory for i in self._instances)
         if plan := fitted(files, wish, free):
             self._start(waiter, files, plan)
             return True
         wanted = need(files, wish, wish.context, 1).total
-        coming = sum(i.plan.memory.total for i in self._instances if i.state == "closing")
+        coming = sum(i.memory for i in self._instances if i.state == "closing")
         for victim in victims(evictable(self._instances), wanted - free - coming):
             self.counts["eviction"] += not victim.draining
             self._drain(victim)
@@ -353,6 +353,10 @@ class Engine:
         """Lets models go while something else takes the memory."""
         while self._instances:
             await asyncio.sleep(pressure.EVERY)
+            for each in self._instances:
+                if each.look():
+                    what, was = human(each.held), human(each.plan.memory.total)
+                    log.warning("%s holds %s of memory, %s were reckoned with", next(iter(each.models)), what, was)
             free = available()
             instance = pressure.relief(self._instances, free, free_swap())
             if instance is None:
@@ -413,7 +417,7 @@ class Engine:
             Running(
                 name=name,
                 digest=model.digest,
-                size=i.plan.memory.total,
+                size=i.memory,
                 size_vram=0,
                 context=i.context,
                 slots=i.plan.slots,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from allod.engine.llama import LlamaRunner
+from allod.engine.llama import LlamaRunner, resident
 from allod.engine.options import FOREVER, LoadOptions
 from allod.engine.plan import Plan, Wish
 from allod.errors import AllodError
@@ -18,6 +18,7 @@ from allod.models.store import Model
 
 Key = tuple[str, bool]  # the files that models can share (plan.Files.family); whether for embeddings
 State = Literal["loading", "ready", "closing", "gone"]
+TOLERANCE = 1.05  # of the memory reckoned with
 NEVER = datetime(2318, 1, 1, tzinfo=UTC)  # what Ollama's clients take for never
 
 
@@ -41,6 +42,7 @@ class Instance:
         self.last_used = time.monotonic()
         self.ready = asyncio.Event()  # loaded, or failed
         self.gone = asyncio.Event()
+        self.held = 0  # the most bytes that its process was seen to hold, file pages it shares included
         self.work: asyncio.Task[None] | None = None  # loads it, then watches over it
         self._timer: asyncio.TimerHandle | None = None
 
@@ -131,6 +133,17 @@ class Instance:
         """The child's; 0 before there is one."""
         return self.runner.child.pid if self.runner else 0
 
+    @property
+    def memory(self) -> int:
+        """Bytes it counts for: those that were reckoned with, or more if its process has been seen to hold more."""
+        return max(self.plan.memory.total, self.held)
+
+    def look(self) -> bool:
+        """Sees what its process holds; whether that is, for the first time, well above what was reckoned with."""
+        most = TOLERANCE * self.plan.memory.total
+        before, self.held = self.held, max(self.held, resident(self.pid) if self.pid else 0)
+        return before <= most < self.held
+
     def private_memory(self) -> int:
         """Bytes its process holds for itself; pages of the model's file are shared, and count as free elsewhere."""
         if not self.pid:
@@ -146,18 +159,18 @@ def evictable(instances: Iterable[Instance]) -> list[Instance]:
     """Those that could go, in the order in which they should: idle before busy, then longest unused times largest."""
     now = time.monotonic()
     staying = [i for i in instances if i.state in ("loading", "ready")]
-    return sorted(staying, key=lambda i: (i.users > 0, -(now - i.last_used + 1.0) * i.plan.memory.total))
+    return sorted(staying, key=lambda i: (i.users > 0, -(now - i.last_used + 1.0) * i.memory))
 
 
 def victims(order: list[Instance], missing: int) -> list[Instance]:
     """The first of ``order`` that together free ``missing`` bytes, without those that turn out not to be needed."""
     chosen: list[Instance] = []
     for instance in order:
-        if sum(i.plan.memory.total for i in chosen) >= missing:
+        if sum(i.memory for i in chosen) >= missing:
             break
         chosen.append(instance)
     for instance in list(chosen):
-        rest = sum(i.plan.memory.total for i in chosen) - instance.plan.memory.total
+        rest = sum(i.memory for i in chosen) - instance.memory
         if rest >= missing:
             chosen.remove(instance)
     return chosen
