@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import os
+import resource
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,6 +154,16 @@ def test_a_huge_manifest_is_not_read(server: FileServer, web: Web) -> None:
     with pytest.raises(Network, match="sends more than 4194304 bytes"):
         Registry(web, server.url).manifest(NAME)
     assert server.body_bytes() <= 5 << 20
+
+
+def test_a_manifest_that_would_unpack_to_a_hundred_times_its_size(server: FileServer, web: Web) -> None:
+    packer = zlib.compressobj(wbits=31)
+    packed = b"".join([packer.compress(bytes(1 << 20)) for _ in range(200)]) + packer.flush()
+    server.files["/v2/me/tiny/manifests/q4"] = lambda seen: (200, {"Content-Encoding": "gzip"}, packed)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Network):
+        Registry(web, server.url).manifest(NAME)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
 
 
 def test_a_manifest_of_another_digest_than_announced(server: FileServer, web: Web) -> None:
