@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,16 +77,26 @@ def serving(folder: Path, cores: set[int]) -> Iterator[tuple[str, psutil.Process
         assert process.stderr
         found = re.search(r"http://[\d.:]+", process.stderr.readline())
         assert found
+        log = threading.Thread(target=process.stderr.read)  # or it fills up, and the server stands still
+        log.start()
         try:
             yield found[0], psutil.Process(process.pid)
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.wait(30)
+            log.join()
 
 
 def held(process: psutil.Process) -> int:
     """Bytes that the server and its children hold for themselves."""
     return sum(each.memory_full_info().uss for each in (process, *process.children(recursive=True)))
+
+
+async def highest(process: psutil.Process, found: list[int]) -> None:
+    """The most they hold, looked at until cancelled; kept in ``found``."""
+    while True:
+        found[0] = max(found[0], await asyncio.to_thread(held, process))
+        await asyncio.sleep(1)
 
 
 async def ask(http: httpx.AsyncClient, number: int, tokens: int) -> Answer:
@@ -151,14 +162,16 @@ async def measure(url: str, process: psutil.Process, asked: argparse.Namespace) 
     before = held(process)
     await play(url, 2, 2, 4)
     alone = [(await play(url, 1, ALONE, asked.tokens))[0]]
+    peak = [0]
+    watching = asyncio.create_task(highest(process, peak))
     together, answers = await play(url, asked.clients, asked.requests, asked.tokens)
-    peak = held(process)
+    watching.cancel()
     alone.append((await play(url, 1, ALONE, asked.tokens))[0])
     await unload(url)
     lost = [answer for answer in answers if answer.error]
     for answer in lost[:5]:
         print(f"lost: {answer.error}")
-    waits = sorted(answer.wait for answer in answers)
+    waits = sorted(answer.wait for answer in answers if not answer.error)
     return {
         "lost": len(lost) + asked.requests - len(answers),
         "alone": statistics.mean(alone),
@@ -166,7 +179,7 @@ async def measure(url: str, process: psutil.Process, asked: argparse.Namespace) 
         "median wait": statistics.median(waits),
         "p99 wait": waits[int(len(waits) * 0.99) - 1],
         "memory before": before,
-        "memory at the peak": peak,
+        "memory at the peak": peak[0],
         "memory after": held(process),
     }
 

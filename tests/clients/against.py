@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -29,11 +30,14 @@ def main() -> int:
         found = re.search(r"http://[\d.:]+", line)
         if not found:
             sys.exit(line + server.stderr.read())
+        log = threading.Thread(target=server.stderr.read)  # or it fills up, and the server stands still
+        log.start()
         try:
             return python_clients(sys.argv[1], found[0]) or npm_clients(found[0])
         finally:
             server.terminate()
-            server.communicate(timeout=30)
+            server.wait(30)
+            log.join()
 
 
 def python_clients(python: str, url: str) -> int:

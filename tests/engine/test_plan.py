@@ -11,7 +11,7 @@ import pytest
 from allod.engine.cores import cores
 from allod.engine.instance import Instance, evictable, victims
 from allod.engine.options import LoadOptions
-from allod.engine.plan import Files, fitted, need, shrunk, speculates, to_load, wishes
+from allod.engine.plan import Files, fitted, need, roomy, shrunk, speculates, to_load, wishes
 from allod.errors import BadRequest
 from allod.home import EngineSettings
 from allod.models.gguf import read_header
@@ -75,6 +75,16 @@ def test_slots_as_memory_allows(files: Files) -> None:
     assert [plan and plan.slots for plan in found.values()] == [4, 4, 3, 2, 1, None]
 
 
+def test_more_slots_where_their_cache_is_small(files: Files) -> None:
+    w = wish(files)
+    cache = need(files, w, 8192, 8).kv
+    assert [roomy(files, w, room).slots for room in (16 * cache, 16 * cache - 16, 0)] == [8, 4, 4]
+    assert roomy(files, wish(files, num_ctx=1024), 4 * GB).slots == 8
+    for given in (LoadOptions(slots=4), LoadOptions(embedding=True)):
+        assert roomy(files, wish(files, given=given), 1000 * GB).slots == 4
+    assert roomy(files, wish(files, settings=EngineSettings(slots=4)), 1000 * GB).slots == 4
+
+
 def test_less_context_where_memory_is_short_and_none_was_asked_for(files: Files) -> None:
     w = wish(files)
     room = need(files, w, 3000, 1).total
@@ -99,7 +109,7 @@ def test_what_a_chat_model_is_loaded_with_for_vectors(files: Files) -> None:
 
 def instance(size: int, idle: float, users: int = 0, state: str = "ready") -> Instance:
     made = SimpleNamespace(
-        plan=SimpleNamespace(memory=SimpleNamespace(total=size)),
+        memory=size,
         last_used=time.monotonic() - idle,
         users=users,
         state=state,

@@ -37,6 +37,7 @@ from allod.engine.plan import (
     fitted,
     fitting_context,
     need,
+    roomy,
     shrunk,
     to_load,
     wishes,
@@ -54,7 +55,7 @@ from allod.models.store import Model, Store
 
 log = logging.getLogger("allod.engine")
 
-SLOTS = 4  # requests at once a model, where memory allows
+SLOTS = 4  # requests at once a model, where memory allows; twice as many where they take little of it
 CRASHES, CRASH_SPAN = 3, 60.0  # so many within so many seconds, and it is not started again for a while
 
 
@@ -89,7 +90,7 @@ class Engine:
     """The models of one process.
 
     Args:
-        slots: requests at once a model, where neither the request nor the settings say.
+        slots: requests at once a model, where neither the request nor the settings say; 0: four, or eight.
         spare: a child that was started before there was an engine, for the first load.
     """
 
@@ -98,7 +99,7 @@ class Engine:
         home: Home,
         store: Store | None = None,
         *,
-        slots: int = SLOTS,
+        slots: int = 0,
         spare: asyncio.Task[Child] | None = None,
     ) -> None:
         self.home = home
@@ -166,7 +167,7 @@ class Engine:
             slots=own.slots or self.settings.slots,
             speculate=self.settings.speculate if own.speculate is None else own.speculate,
         )
-        waiter = Waiter(model, files, wishes(model, files, options, settings, self._slots), options)
+        waiter = Waiter(model, files, wishes(model, files, options, settings, self._slots or SLOTS), options)
         self._waiters.append(waiter)
         try:
             self._pump()
@@ -262,7 +263,7 @@ class Engine:
         capacity = self._capacity()
         waiter.whole = waiter.whole or with_siblings(waiter.files, self.store)
         files, asked = waiter.whole, waiter.wish
-        wish = shrunk(files, asked, capacity)
+        wish = shrunk(files, asked if self._slots else roomy(files, asked, capacity), capacity)
         if wish is None:
             self.counts["refusal"] += 1
             sum_ = need(files, asked, asked.context, 1)

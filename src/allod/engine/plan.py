@@ -24,6 +24,7 @@ from allod.models.memory import Memory, estimate, largest_context, recurrent_lay
 from allod.models.store import Model, Store
 
 CONTEXT = 8192  # tokens a slot where nothing else is said
+SMALL_CACHE = 1 / 16  # of the memory for models
 LEAST_CONTEXT = 1024  # where memory is short and nobody asked for more
 LEAST_BATCH, MOST_BATCH = 32, 8192  # tokens
 MOST_ADAPTERS = (
@@ -71,6 +72,7 @@ class Wish(Struct, frozen=True):
     context: int
     asked: bool  # the context was asked for, so it is that or nothing
     slots: int  # at most
+    asked_slots: bool  # so many and no more were asked for
     batch: int
     threads: int
     gpu_layers: int
@@ -178,6 +180,7 @@ def wishes(model: Model, files: Files, given: LoadOptions, settings: EngineSetti
         context=context,
         asked=bool(asked or settings.context),
         slots=given.slots or settings.slots or most_slots,
+        asked_slots=bool(given.slots or settings.slots),
         batch=batch_size(given.batch or int(params.get("num_batch") or 0)),
         threads=given.threads or int(params.get("num_thread") or 0) or settings.threads or cores(),
         gpu_layers=given.gpu_layers if given.gpu_layers >= 0 else int(params.get("num_gpu", -1)),
@@ -187,6 +190,17 @@ def wishes(model: Model, files: Files, given: LoadOptions, settings: EngineSetti
         ahead=ahead,
         shift=given.shift,
     )
+
+
+def roomy(files: Files, wish: Wish, capacity: int) -> Wish:
+    """The wish with twice its slots where their cache is a small part of what all models may take together.
+
+    Small models gain most: with eight answers at once instead of four, SmolLM2 on two cores gives a fifth more tokens.
+    """
+    if wish.asked_slots or wish.embedding:
+        return wish
+    more = need(files, wish, wish.context, 2 * wish.slots)
+    return structs.replace(wish, slots=2 * wish.slots) if more.kv + more.draft <= SMALL_CACHE * capacity else wish
 
 
 def speculates(files: Files) -> bool:
