@@ -172,7 +172,7 @@ def serve() -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--rounds", type=int, default=20)
+    arguments.add_argument("--rounds", type=int, default=40)
     arguments.add_argument("--tokens", type=int, default=200)
     arguments.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments.add_argument("--relay", type=int, help=argparse.SUPPRESS)

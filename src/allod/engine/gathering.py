@@ -1,21 +1,22 @@
-"""Fast streams a few events at a time: the system holds bytes back until a display's frame or two has come together.
+"""Fast streams a few events at a time: the system holds bytes back until a moment's worth has come together.
 
     with Gathering(writer) as gathering:
         while data := await reader.read(…):
             gathering.came(len(data))
 
 Every time a process wakes up it takes a core from one of the model's threads, and all of them wait for that one. Above
-some 80 tokens a second nobody sees them come one by one, so `SO_RCVLOWAT` says how many bytes there must be before this
-process is woken: those of 25 ms at the stream's pace. Slower streams pass event by event, and what was held back is let
-go when the stream stalls. Only for connections that the other side closes at the end, which wakes in any case.
+some 50 tokens a second nobody sees them come one by one, so `SO_RCVLOWAT` says how many bytes there must be before this
+process is woken: those of 40 ms at the stream's pace, a frame of a film. Slower streams pass event by event, and what
+was held back is let go when the stream stalls. Only for connections that the other side closes at the end, which wakes
+in any case.
 """
 
 import asyncio
 import socket
 
-SPAN = 0.025  # seconds of a stream that come together
-PATIENCE = 2 * SPAN  # after so long without a byte, what is held back is let go
-SMOOTH = 0.2  # the newest piece's weight in the pace; a slower one counts at once
+SPAN = 0.04  # seconds of a stream that come together
+PATIENCE = 4 * SPAN  # after so long without a byte, what is held back is let go
+SMOOTH = 0.2  # the newest piece's weight in the pace
 EVENT = 256  # bytes: about what llama.cpp sends for a token
 LARGEST = 16 * 1024  # bytes, well within the smallest receive buffer
 AVAILABLE = hasattr(socket, "SO_RCVLOWAT")
@@ -40,7 +41,8 @@ class Gathering:
         now = self._loop.time()
         if self._last:
             pace = size / max(now - self._last, 1e-4)
-            self._pace = min(pace, self._pace + SMOOTH * (pace - self._pace))
+            stalled = pace < self._pace / 4
+            self._pace = pace if stalled else self._pace + SMOOTH * (pace - self._pace)
         self._last = now
         least = min(LARGEST, int(SPAN * self._pace))
         if least < 2 * EVENT:

@@ -200,14 +200,25 @@ async def run(app: Starlette, listener: socket.socket, where: str, tls: tuple[st
     loop = asyncio.get_running_loop()
     ending: set[asyncio.Future[None]] = set()
 
+    stopped = asyncio.Event()
+
+    async def until_stopped() -> None:
+        """In the place of uvicorn's own loop, which looks ten times a second: each look stops the model's threads."""
+        while not stopped.is_set():
+            await server.on_tick(0)  # the Date header
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), 1)
+
     def leave(number: int) -> None:
         server.handle_exit(number, None)
+        stopped.set()
         ending.add(asyncio.ensure_future(app.state.stopping()))  # who reads a run's events sees its end
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, leave, number)
     # uvicorn's own would raise the signal again once it has stopped: the process would die by it, not return.
     setattr(server, "capture_signals", contextlib.nullcontext)  # noqa: B010
+    setattr(server, "main_loop", until_stopped)  # noqa: B010
     log.info("allod %s listens on %s", __version__, where)
     await server.serve(sockets=[listener])
 
