@@ -16,7 +16,6 @@ both: sockets and a count of the lines that begin with ``data:``, every answer o
 """
 
 import argparse
-import asyncio
 import json
 import os
 import selectors
@@ -152,7 +151,7 @@ def serve() -> None:
     """The child: the server as `allod serve` runs it; says on stdout where it and its worker are."""
     from allod.engine.engine import Engine
     from allod.home import Home
-    from allod.server.app import create_app, listen, run
+    from allod.server.app import create_app, listen, run, run_loop
     from allod.server.security import Address
 
     class Open(Engine):
@@ -167,7 +166,7 @@ def serve() -> None:
 
     home = Home.open()
     listener = listen(Address("127.0.0.1", 0))
-    asyncio.run(run(create_app(home, engine=Open(home)), listener, "for a benchmark"))
+    run_loop(run(create_app(home, engine=Open(home)), listener, "for a benchmark"))
 
 
 def main() -> None:

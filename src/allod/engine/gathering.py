@@ -6,15 +6,16 @@
 
 Every time a process wakes up it takes a core from one of the model's threads, and all of them wait for that one. Above
 some 50 tokens a second nobody sees them come one by one, so `SO_RCVLOWAT` says how many bytes there must be before this
-process is woken: those of 40 ms at the stream's pace, a frame of a film. Slower streams pass event by event, and what
+process is woken: those of 50 ms at the stream's pace. Slower streams pass event by event, and what
 was held back is let go when the stream stalls. Only for connections that the other side closes at the end, which wakes
 in any case.
 """
 
 import asyncio
 import socket
+import time
 
-SPAN = 0.04  # seconds of a stream that come together
+SPAN = 0.05  # seconds of a stream that come together
 PATIENCE = 4 * SPAN  # after so long without a byte, what is held back is let go
 SMOOTH = 0.2  # the newest piece's weight in the pace
 EVENT = 256  # bytes: about what llama.cpp sends for a token
@@ -38,9 +39,9 @@ class Gathering:
 
     def came(self, size: int) -> None:
         """So many bytes were just read."""
-        now = self._loop.time()
+        now = time.monotonic()  # the loop's own may stand still within a round
         if self._last:
-            pace = size / max(now - self._last, 1e-4)
+            pace = size / max(now - self._last, 0.001)
             stalled = pace < self._pace / 4
             self._pace = pace if stalled else self._pace + SMOOTH * (pace - self._pace)
         self._last = now
@@ -62,7 +63,7 @@ class Gathering:
         self._watch = None
         if self.least == 1:
             return
-        left = self._last + PATIENCE - self._loop.time()
+        left = self._last + PATIENCE - time.monotonic()
         if left <= 0:
             self._set(1)
         else:

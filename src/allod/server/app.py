@@ -6,8 +6,9 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -149,7 +150,17 @@ def serve(home: Home, host: str = "", cert: str = "", cert_key: str = "") -> Non
     if not tls and not is_loopback(address.host):
         log.warning("without --cert, keys and prompts can be read by whoever is on the way between client and server")
     where = f"{'https' if tls else 'http'}://{bound}, models in {home.models}"
-    asyncio.run(run(create_app(home, bind=address.host, keys=keys), listener, where, tls))
+    run_loop(run(create_app(home, bind=address.host, keys=keys), listener, where, tls))
+
+
+def run_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Runs the server's event loop: uvloop's, which takes half the time for a piece of a stream, where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
 
 
 def allow_files() -> None:

@@ -138,14 +138,20 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             pass
         task.cancel()
 
+    late = asyncio.Event()
+
+    def cancel_when_late() -> None:
+        late.set()
+        task.cancel()
+
     watcher = asyncio.create_task(cancel_when_gone())
-    timer = asyncio.get_running_loop().call_at(when, task.cancel) if (when := DEADLINE.get()) else None
+    timer = asyncio.get_running_loop().call_at(when, cancel_when_late) if (when := DEADLINE.get()) else None
     try:
         return await task
     except asyncio.CancelledError:
         if watcher.done():
             raise Cancelled("request canceled") from None
-        if timer and timer.when() <= asyncio.get_running_loop().time():
+        if late.is_set():
             raise TimedOut("the request's time is over", "Give it more (X-Request-Timeout), or ask for less.") from None
         raise Stopping("the server is being stopped", "Ask again when it is back.") from None
     finally:
