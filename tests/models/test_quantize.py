@@ -11,13 +11,13 @@ from allod.chat import CompletionRequest, Options
 from allod.engine.llama import LlamaRunner, Load
 from allod.errors import BadRequest, DiskFull
 from allod.models import quantize as module
-from allod.models import requantize
+from allod.models import quantize_plan
 from allod.models.create import create
 from allod.models.gguf import read_header
 from allod.models.gguf_format import Tensor
 from allod.models.modelfile import parse
+from allod.models.quantize_plan import TYPES, Item, chosen, header, planned
 from allod.models.quantize_worker import convert, library
-from allod.models.requantize import TYPES, Item, chosen, header, planned
 from allod.models.store import MODEL, Store
 
 
@@ -56,8 +56,10 @@ def half(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("f16") / "smollm2-f16.gguf"
     ggml = library()
     with smollm2_path.open("rb") as file, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(requantize, "refuse_quantized", lambda tensors: None)
-        patch.setattr(requantize, "chosen", lambda ts, kind: [TYPES["F16" if len(t.shape) > 1 else "F32"] for t in ts])
+        patch.setattr(quantize_plan, "refuse_quantized", lambda tensors: None)
+        patch.setattr(
+            quantize_plan, "chosen", lambda ts, kind: [TYPES["F16" if len(t.shape) > 1 else "F32"] for t in ts]
+        )
         plan = planned([smollm2_path], "F16")
         with path.open("wb") as out:
             out.write(plan.head)
@@ -198,11 +200,11 @@ def test_q4_k_m_as_llama_cpp_does_it(qwen_path: Path) -> None:
     tensors = read_header(qwen_path).tensors
     order: dict[str, int] = {}
     for tensor in tensors:
-        if found := requantize.LAYER.match(tensor.name):
+        if found := quantize_plan.LAYER.match(tensor.name):
             order.setdefault(found[1], len(order))
     float_ = [
         Tensor(
-            requantize.LAYER.sub(lambda found: f"blk.{order[found[1]]}.", tensor.name),
+            quantize_plan.LAYER.sub(lambda found: f"blk.{order[found[1]]}.", tensor.name),
             tensor.shape,
             TYPES["F16" if len(tensor.shape) > 1 else "F32"],
             0,
@@ -237,7 +239,7 @@ def test_rows_that_are_no_whole_blocks(width: int, kinds: tuple[str, str]) -> No
 def test_a_header_is_read_as_it_was_written(tmp_path: Path) -> None:
     item = Item("", 0, Tensor("a.weight", (32, 2), 1, 0), TYPES["Q8_0"], 0, 68)
     path = tmp_path / "made.gguf"
-    path.write_bytes(header(requantize.number_pair("general.alignment", 32), 1, [item]) + bytes(item.padded))
+    path.write_bytes(header(quantize_plan.number_pair("general.alignment", 32), 1, [item]) + bytes(item.padded))
     made = read_header(path)
     assert made.tensors == (Tensor("a.weight", (32, 2), TYPES["Q8_0"], 0),)
     made.check_complete()

@@ -16,7 +16,7 @@ from allod.errors import Network
 from allod.home import Home
 from allod.models.gguf_format import Cursor, Tensor
 from allod.models.progress import Progress
-from allod.models.requantize import Item, contents, header
+from allod.models.quantize_plan import Item, contents, header
 from allod.server.app import create_app
 
 

@@ -56,7 +56,7 @@ def create(store: Store, name: str | Name, modelfile: Modelfile, base: Path, qua
     """Makes the model ``name``; relative paths start at ``base``. Nothing is named before the last step.
 
     Args:
-        quantize: the type its weights are to get, one of ``requantize.TARGETS``; empty: they stay as they are.
+        quantize: the type its weights are to get, one of ``quantize_plan.TARGETS``; empty: they stay as they are.
 
     Raises:
         BadRequest: ``quantize`` is no type, or the model is quantized already.
@@ -145,7 +145,7 @@ def take(store: Store, path: Path, parts: Parts, only: str = "") -> Iterator[Pro
 def quantized(store: Store, parts: Parts, kind: str) -> Iterator[Progress]:
     """Puts quantized weights in the place of those that FROM brought."""
     from allod.models.quantize import quantize  # here: most models come as they are
-    from allod.models.requantize import target
+    from allod.models.quantize_plan import target
 
     kind = target(kind)
     files = [store.blob(layer.digest) for layer in parts.layers if layer.media_type == MODEL]

@@ -27,7 +27,7 @@ def quantize(files: list[Path], out: Path, kind: str, was: str) -> Iterator[Prog
 
     Args:
         files: the model, F32, F16 or BF16; the parts of a split one in their order.
-        kind: one of ``requantize.TARGETS``.
+        kind: one of ``quantize_plan.TARGETS``.
         was: what it is now, for the message.
 
     Raises:
@@ -35,7 +35,7 @@ def quantize(files: list[Path], out: Path, kind: str, was: str) -> Iterator[Prog
         EngineFailed: the child ended; says how.
         DiskFull, ReadOnly, Disk: ``out`` cannot be written.
     """
-    from allod.models.requantize import planned
+    from allod.models.quantize_plan import planned
 
     plan = planned(files, kind)
     status = f"quantizing {was} model to {kind}"

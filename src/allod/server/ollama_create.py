@@ -25,7 +25,7 @@ from allod.models.create import create
 from allod.models.manifest import canonical
 from allod.models.modelfile import Modelfile, typed
 from allod.models.progress import Progress
-from allod.models.requantize import target
+from allod.models.quantize_plan import target
 from allod.models.store import Store
 from allod.server import ollama_requests as requests
 from allod.server.door import Endpoint, read
