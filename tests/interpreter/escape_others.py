@@ -205,9 +205,14 @@ def write_all(text, *patterns):
             print(error)
 
 
+def of_process(pid, path):
+    """A path as that process sees it."""
+    return os.path.join("/proc", pid, "root", path)
+
+
 @attempt("machine", "")
 def core_pattern(w):
-    write_all("|/bin/sh", "/proc/sys/kernel/core_pattern", "/proc/*/root/proc/sys/kernel/core_pattern")
+    write_all("|/bin/sh", "/proc/sys/kernel/core_pattern", of_process("*", "proc/sys/kernel/core_pattern"))
 
 
 @attempt("machine", "")
@@ -227,7 +232,7 @@ def names_of_the_machine(w):
 
 @attempt("machine", "")
 def magic_key(w):
-    write_all("h", "/proc/sysrq-trigger", "/proc/1/root/proc/sysrq-trigger")
+    write_all("h", "/proc/sysrq-trigger", of_process("1", "proc/sysrq-trigger"))
 
 
 @attempt("machine", "")

@@ -158,7 +158,7 @@ def test_an_index_that_code_cannot_use_is_told_at_once(
     monkeypatch.setenv("PIP_INDEX_URL", "file:///srv/wheels")
     with pytest.raises(BadSettings):
         Workspace.create(home, folder, parse(packages=True))
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:3141/root/pypi")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:3141/team/pypi")
     assert packages.index_hosts(home) == ("127.0.0.1:3141",)
     monkeypatch.delenv("PIP_INDEX_URL")
     assert packages.index_hosts(home) == ("pypi.org:443", "files.pythonhosted.org:443")

@@ -6,9 +6,8 @@
 
 Every time a process wakes up it takes a core from one of the model's threads, and all of them wait for that one. Above
 some 50 tokens a second nobody sees them come one by one, so `SO_RCVLOWAT` says how many bytes there must be before this
-process is woken: those of 50 ms at the stream's pace. Slower streams pass event by event, and what
-was held back is let go when the stream stalls. Only for connections that the other side closes at the end, which wakes
-in any case.
+process is woken: those of 50 ms at the stream's pace. Slower streams pass event by event, and what was held back is let
+go when the stream stalls. Only for connections that the other side closes at the end, which wakes in any case.
 """
 
 import asyncio

@@ -17,12 +17,8 @@ from msgspec import Struct
 
 from allod.errors import BadRequest
 from allod.models.gguf_format import (
-    ARRAY,
     FILE_TYPES,
-    LARGEST_COUNT,
     LARGEST_PAIRS,
-    SCALAR_STRUCTS,
-    STRING,
     TENSOR_TYPES,
     Cursor,
     Tensor,
@@ -198,28 +194,12 @@ def contents(cursor: Cursor) -> tuple[Kept, list[Tensor]]:
         start = cursor.at
         key = cursor.string()
         kind = cursor.u32()
+        value = cursor.value(kind, arrays=False)
         if key == "general.alignment":
-            alignment = cursor.value(kind, arrays=False)
-            continue  # ours is the usual one
-        pass_over(cursor, kind)
-        if not DROPPED.fullmatch(key):
+            alignment = value  # ours is the usual one
+        elif not DROPPED.fullmatch(key):
             pieces.append(cursor.data[start : cursor.at])
     return Kept(b"".join(pieces), len(pieces), alignment), [cursor.tensor() for _ in range(tensors)]
-
-
-def pass_over(cursor: Cursor, kind: int) -> None:
-    """Moves past a value; nothing is made of it."""
-    if kind == ARRAY:
-        kind, count = cursor.u32(), cursor.count("values in an array", LARGEST_COUNT)
-        if kind == STRING:
-            cursor.skip_strings(count)
-        elif kind in SCALAR_STRUCTS:
-            cursor.need(count * SCALAR_STRUCTS[kind].size)
-        else:
-            for _ in range(count):
-                pass_over(cursor, kind)
-    else:
-        cursor.value(kind, arrays=False)
 
 
 def string(text: str) -> bytes:

@@ -24,7 +24,7 @@ from allod.errors import AllodError, BadRequest, Network, Refused
 from allod.server.door import decode, encode
 from allod.server.ollama_requests import picture_kind
 
-NAMED = re.compile(rb'"(?:url|image_url)"\s*:\s*"\s*https?:', re.IGNORECASE)
+NAMED = re.compile(rb'"(?:url|image_url)"\s*:\s*"\s*[hH][tT][tT][pP]')  # with a prefix to look for: bodies are large
 LARGEST = 20 * 2**20  # bytes of one picture
 MOST = 16  # pictures in a request
 HOPS = 3  # redirects
