@@ -3,11 +3,22 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+from allod.home import Home
+from allod.models.create import create
+from allod.models.modelfile import parse
+from allod.models.store import Store
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "bench" / "out"
@@ -64,6 +75,33 @@ def record(name: str, found: dict[str, Any], result: dict[str, Any]) -> None:
     """Writes a result with its machine to bench/out/<name>.json."""
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / f"{name}.json").write_text(json.dumps({"machine": found, **result}, indent=2) + "\n")
+
+
+@contextmanager
+def serving(
+    home: Path, models: Mapping[str, str], cores: set[int] | None = None, **environ: str
+) -> Iterator[tuple[str, psutil.Process]]:
+    """`allod serve` on a free port with models made from these Modelfiles, held to some cores: its address, and it."""
+    around = {**os.environ, "ALLOD_HOME": str(home), "ALLOD_OFFLINE": "1", **environ}
+    store = Store(Home.open(around).models)
+    for name, modelfile in models.items():
+        for _ in create(store, name, parse(modelfile), home):
+            pass
+    command = [sys.executable, "-m", "allod", "serve", "--host", "127.0.0.1:0"]
+    with subprocess.Popen(command, env=around, stderr=subprocess.PIPE, text=True) as process:
+        if cores:
+            os.sched_setaffinity(process.pid, cores)
+        assert process.stderr
+        found = re.search(r"http://[\d.:]+", process.stderr.readline())
+        assert found
+        log = threading.Thread(target=process.stderr.read)  # or it fills up, and the server stands still
+        log.start()
+        try:
+            yield found[0], psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait(30)
+            log.join()
 
 
 def read(path: str) -> str:

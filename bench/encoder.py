@@ -1,5 +1,5 @@
-"""An encoder of all-MiniLM-L6's shape (BERT, 6 layers, width 384) with random weights: as quick as the real one, and to
-llama.cpp as real, but without any sense. For what embeddings and scores cost, not for what they say.
+"""An encoder of all-MiniLM-L6's shape (BERT, 6 layers, width 384) with random weights and a small vocabulary: as quick
+as the real one, and to llama.cpp as real, but without any sense. For what vectors and scores cost, not what they say.
 
     write(path)                  # gives vectors
     write(path, ranks=True)      # gives scores: a reranker
@@ -15,11 +15,10 @@ from typing import Any
 WIDTH, INNER, LAYERS, CONTEXT = 384, 1536, 6, 512
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-WORDS = [
-    *SPECIAL,
-    *(f"\u2581{letter}" for letter in LETTERS),
-    *LETTERS,
-]  # ▁: a word begins
+# A token each, as usual words and small numbers are in all-MiniLM's vocabulary; all others are spelt.
+WORDS = ["sea", "harbour", "lamp", "bicycle", "winter", "letter", "garden", "bridge", "mountain", "coffee", "music"]
+NUMBERS = [str(number) for number in range(1000)]
+TOKENS = [*SPECIAL, *(f"\u2581{piece}" for piece in (*WORDS, *NUMBERS, *LETTERS[:26])), *LETTERS]  # ▁: a word begins
 
 
 def metadata(ranks: bool) -> dict[str, Any]:
@@ -37,8 +36,8 @@ def metadata(ranks: bool) -> dict[str, Any]:
         "bert.pooling_type": 4 if ranks else 1,
         "tokenizer.ggml.model": "bert",
         "tokenizer.ggml.pre": "default",
-        "tokenizer.ggml.tokens": WORDS,
-        "tokenizer.ggml.token_type": [3] * len(SPECIAL) + [1] * (len(WORDS) - len(SPECIAL)),
+        "tokenizer.ggml.tokens": TOKENS,
+        "tokenizer.ggml.token_type": [3] * len(SPECIAL) + [1] * (len(TOKENS) - len(SPECIAL)),
         "tokenizer.ggml.token_type_count": 2,
         "tokenizer.ggml.padding_token_id": 0,
         "tokenizer.ggml.unknown_token_id": 1,
@@ -53,7 +52,7 @@ def metadata(ranks: bool) -> dict[str, Any]:
 def shapes(ranks: bool) -> dict[str, tuple[int, ...]]:
     """Tensors, the innermost dimension first."""
     found: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (WIDTH, len(WORDS)),
+        "token_embd.weight": (WIDTH, len(TOKENS)),
         "token_types.weight": (WIDTH, 2),
         "position_embd.weight": (WIDTH, CONTEXT),
     }

@@ -16,28 +16,19 @@ at a time is measured before and after, with the same requests. Memory is what t
 import argparse
 import asyncio
 import json
-import os
-import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 import psutil
 
-from allod.home import Home
-from allod.models.create import create
-from allod.models.modelfile import parse
-from allod.models.store import Store
-from common import introduce, record, smollm2
+from common import introduce, record, serving, smollm2
 
 MODELS = ("load-a", "load-b")
 TARGETS = {"speed": 1.8, "wait": 3.0, "memory": 1.2}
@@ -60,31 +51,6 @@ def copy_of(path: Path, folder: Path) -> Path:
         file.seek(file.read(65536).index(b"general.name") + len("general.name") + 4 + 8)
         file.write(b"L")
     return made
-
-
-@contextmanager
-def serving(folder: Path, cores: set[int]) -> Iterator[tuple[str, psutil.Process]]:
-    """A server with both models, on a free port."""
-    environ = {**os.environ, "ALLOD_HOME": str(folder / "home"), "ALLOD_ENGINE_THREADS": str(len(cores))}
-    environ |= {"ALLOD_OFFLINE": "1", "ALLOD_ENGINE_CONTEXT": "1024"}
-    store = Store(Home.open(environ).models)
-    for name, path in zip(MODELS, (smollm2(), copy_of(smollm2(), folder)), strict=True):
-        for _ in create(store, name, parse(f"FROM {path}"), folder):
-            pass
-    command = [sys.executable, "-m", "allod", "serve", "--host", "127.0.0.1:0"]
-    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
-        os.sched_setaffinity(process.pid, cores)
-        assert process.stderr
-        found = re.search(r"http://[\d.:]+", process.stderr.readline())
-        assert found
-        log = threading.Thread(target=process.stderr.read)  # or it fills up, and the server stands still
-        log.start()
-        try:
-            yield found[0], psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.wait(30)
-            log.join()
 
 
 def held(process: psutil.Process) -> int:
@@ -193,8 +159,12 @@ def main() -> int:
     asked = parser.parse_args()
     machine = introduce()
     cores = {int(core) for core in asked.cores.split(",")}
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), cores) as (url, process):
-        found = asyncio.run(measure(url, process, asked))
+    with tempfile.TemporaryDirectory() as folder:
+        files = (smollm2(), copy_of(smollm2(), Path(folder)))
+        models = {name: f"FROM {path}" for name, path in zip(MODELS, files, strict=True)}
+        settings = {"ALLOD_ENGINE_THREADS": str(len(cores)), "ALLOD_ENGINE_CONTEXT": "1024"}
+        with serving(Path(folder) / "home", models, cores, **settings) as (url, process):
+            found = asyncio.run(measure(url, process, asked))
     ratios = {
         "speed": found["together"] / found["alone"],
         "wait": found["p99 wait"] / found["median wait"],

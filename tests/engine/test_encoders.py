@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from allod.engine import Engine, LoadOptions
+from allod.engine.plan import ENCODER_SLOTS
 from allod.errors import Unsupported
 from allod.home import Home
 from allod.models.create import create
@@ -36,7 +37,7 @@ def encoders(open_home: OpenHome, tmp_path: Path) -> Home:
 async def test_vectors_one_by_one_and_at_once(encoders: Home) -> None:
     texts = [f"sea {number}" for number in range(20)] + ["harbour " * 40]
     async with Engine(encoders) as engine, engine.lease("vectors") as runner:
-        assert runner.facts.embedding
+        assert runner.facts.embedding and runner.facts.slots == ENCODER_SLOTS
         at_once = (await runner.embed(texts)).vectors
         assert {len(vector) for vector in at_once} == {encoder.WIDTH}
         for text, vector in zip(texts, at_once, strict=True):

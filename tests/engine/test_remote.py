@@ -158,7 +158,7 @@ async def test_a_server_that_is_puzzled_by_our_own_path_is_no_allod(home: Home) 
 
 @pytest.mark.anyio
 async def test_vectors_and_scores_in_the_order_of_the_inputs(home: Home) -> None:
-    vectors = [{"index": 1, "embedding": [0, 1]}, {"index": 0, "embedding": [1, 0]}]
+    vectors: list[dict[str, object]] = [{"index": 1, "embedding": [0, 1]}, {"index": 0, "embedding": [1, 0]}]
     scores = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": -2}]
     replies = VLLM | {
         "/v1/embeddings": (200, {"data": vectors, "usage": {"prompt_tokens": 7}}),
@@ -171,7 +171,13 @@ async def test_vectors_and_scores_in_the_order_of_the_inputs(home: Home) -> None
     ):
         found = await runner.embed(["a", "b"])
         assert (found.vectors, found.prompt_tokens) == ([[1.0, 0.0], [0.0, 1.0]], 7)
-        assert asked[-1][1] == {"model": "org/model", "input": ["a", "b"]}
+        assert asked[-1][1] == {"model": "org/model", "input": ["a", "b"], "encoding_format": "float"}
+        vectors[0]["embedding"], vectors[1]["embedding"] = "AAAAAAAAgD8=", "AACAPwAAAAA="
+        assert (await runner.embed(["a", "b"])).vectors == [[1.0, 0.0], [0.0, 1.0]]
+        for none in ("", [], "AAA", "AAAAAAA=", "not base64", 7, [None]):
+            vectors[0]["embedding"] = none
+            with pytest.raises(EngineFailed):
+                await runner.embed(["a", "b"])
         assert await runner.rerank("q", ["a", "b"]) == [-2.0, 0.9]
         assert asked[-1][1] == {"model": "org/model", "query": "q", "documents": ["a", "b"]}
         assert await runner.rerank("q", []) == []

@@ -6,7 +6,7 @@
 
 Every time a process wakes up it takes a core from one of the model's threads, and all of them wait for that one. Above
 some 50 tokens a second nobody sees them come one by one, so `SO_RCVLOWAT` says how many bytes there must be before this
-process is woken: those of 50 ms at the stream's pace. Slower streams pass event by event, and what was held back is let
+process is woken: those of 60 ms at the stream's pace. Slower streams pass event by event, and what was held back is let
 go when the stream stalls. Only for connections that the other side closes at the end, which wakes in any case.
 """
 
@@ -14,9 +14,9 @@ import asyncio
 import socket
 import time
 
-SPAN = 0.05  # seconds of a stream that come together
+SPAN = 0.06  # seconds of a stream that come together
 PATIENCE = 4 * SPAN  # after so long without a byte, what is held back is let go
-SMOOTH = 0.2  # the newest piece's weight in the pace
+FADE = 0.7  # what the pieces before the newest one still weigh in the pace
 EVENT = 256  # bytes: about what llama.cpp sends for a token
 LARGEST = 16 * 1024  # bytes, well within the smallest receive buffer
 AVAILABLE = hasattr(socket, "SO_RCVLOWAT")
@@ -30,7 +30,8 @@ class Gathering:
         self._socket: socket.socket = writer.get_extra_info("socket")
         self._loop = asyncio.get_running_loop()
         self._last = 0.0
-        self._pace = 0.0  # bytes a second
+        self._bytes = 0.0  # these two, of the pieces so far with the older ones faded, make the pace
+        self._seconds = 0.0
         self._watch: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> "Gathering":
@@ -40,11 +41,13 @@ class Gathering:
         """So many bytes were just read."""
         now = time.monotonic()  # the loop's own may stand still within a round
         if self._last:
-            pace = size / max(now - self._last, 0.001)
-            stalled = pace < self._pace / 4
-            self._pace = pace if stalled else self._pace + SMOOTH * (pace - self._pace)
+            took = max(now - self._last, 0.0001)
+            stalled = size * self._seconds * 4 < self._bytes * took
+            fade = 0.0 if stalled else FADE
+            self._bytes = fade * self._bytes + size
+            self._seconds = fade * self._seconds + took
         self._last = now
-        least = min(LARGEST, int(SPAN * self._pace))
+        least = min(LARGEST, int(SPAN * self._bytes / self._seconds)) if self._seconds else 1
         if least < 2 * EVENT:
             least = 1
         if abs(least - self.least) > self.least // 4:  # each change is a call of the system

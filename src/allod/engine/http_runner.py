@@ -5,11 +5,13 @@ How a request gets there is left to ``send``: to a child over a loopback connect
 through the egress (``remote``). What both do alike is here, once.
 """
 
+import base64
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -29,8 +31,25 @@ T = TypeVar("T")
 class Vector(Struct):
     """Of ``/v1/embeddings``."""
 
-    embedding: list[float]
+    embedding: list[float] | str  # base64 of little-endian float32, where that was asked for
     index: int = 0
+
+    def numbers(self) -> list[float]:
+        """As numbers.
+
+        Raises:
+            EngineFailed: not base64 of such, or none at all.
+        """
+        found = self.embedding
+        if isinstance(found, str):
+            try:
+                data = base64.b64decode(found, validate=True)
+                found = list(struct.unpack(f"<{len(data) // 4}f", data))
+            except (ValueError, struct.error) as error:
+                raise EngineFailed(f"a vector came that is none: {error}", "Report this.") from error
+        if not found:
+            raise EngineFailed("a vector came without numbers", "Report this.")
+        return found
 
 
 class Tokens(Struct):
@@ -81,6 +100,7 @@ class HTTPRunner(ABC):
     """A model behind HTTP. Subclasses say how to get there and what they know of it."""
 
     facts: Facts
+    vectors: ClassVar[str] = "float"  # encoding_format that vectors are asked for in; every server has this one
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -181,11 +201,12 @@ class HTTPRunner(ABC):
         for text in inputs:
             check_length(text, self.facts.context)
         async with self.turn():
-            reply = await self.ask("/v1/embeddings", {"model": self.facts.model, "input": inputs}, Vectors)
+            body = {"model": self.facts.model, "input": inputs, "encoding_format": self.vectors}
+            reply = await self.ask("/v1/embeddings", body, Vectors)
         if sorted(v.index for v in reply.data) != list(range(len(inputs))):
             raise EngineFailed(f"{len(reply.data)} vectors came for {len(inputs)} inputs", "Report this.")
         ordered = sorted(reply.data, key=lambda vector: vector.index)
-        return Embeddings([vector.embedding for vector in ordered], reply.usage.prompt_tokens)
+        return Embeddings([vector.numbers() for vector in ordered], reply.usage.prompt_tokens)
 
     async def rerank(self, query: str, documents: list[str]) -> list[float]:
         """One relevance score a document, higher is nearer."""

@@ -73,6 +73,8 @@ class Load(Struct, frozen=True, kw_only=True):
 class LlamaRunner(HTTPRunner):
     """A loaded model in a child process."""
 
+    vectors = "base64"  # a tenth less time for many short texts
+
     def __init__(self, load: Load, child: Child, key: str, turns: Turns, snapshots: Snapshots | None = None) -> None:
         super().__init__(Facts(model=load.name, context=load.context, slots=load.slots, embedding=load.embedding))
         self.load = load

@@ -10,6 +10,7 @@ from allod.errors import EngineFailed, PromptTooLong
 from allod.models.store import Model
 from allod.server.prompts import check_length, longest_token
 
+ROUNDING = 1e-6  # the engine gives vectors of length 1, but for that
 MARGIN = 8  # tokens: those a model puts around a text, and a cut text may have one or two more than were cut
 
 
@@ -57,10 +58,10 @@ def shortened(vector: list[float], dimensions: int | None) -> list[float]:
         EngineFailed: not a vector of numbers.
     """
     short = vector[:dimensions] if dimensions else vector
-    norm = math.sqrt(math.fsum(x * x for x in short))
+    norm = math.hypot(*short)
     if not math.isfinite(norm):
         raise EngineFailed("the model gave an embedding that is not a number", "Try another build of the model.")
-    return [x / norm for x in short] if norm else short
+    return short if not norm or abs(norm - 1) < ROUNDING else [x / norm for x in short]
 
 
 def texts(value: Any) -> TypeGuard[list[str]]:
