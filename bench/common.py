@@ -33,6 +33,13 @@ def smollm2() -> Path:
     return path
 
 
+def default_model() -> Path:
+    """qwen2.5-coder:1.5b (Q4_K_M), as `make test-all` pulled it, else SmolLM2."""
+    store = Store(Home.open({"ALLOD_HOME": str(ROOT / ".cache" / "home")}).models)
+    found = next((m for m in store.list() if str(m.name).startswith("qwen2.5-coder:1.5b")), None)
+    return found.weights[0] if found else smollm2()
+
+
 def machine() -> dict[str, Any]:
     """This machine, its load before the run, and the state of the code."""
     names = [line.partition(":")[2].strip() for line in read("/proc/cpuinfo").splitlines() if "model name" in line]

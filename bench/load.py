@@ -1,14 +1,15 @@
 """A server under load: many clients, two models, two cores.
 
-    .venv/bin/python bench/load.py [--requests N] [--clients N] [--tokens N] [--cores 0,1]
+    .venv/bin/python bench/load.py [MODEL.gguf] [--requests N] [--clients N] [--tokens N] [--cores 0,1]
 
     requests lost                                                       none
     tokens a second of all together over one request at a time          at least 1.8
     99th percentile of the wait for the first token, over the median    at most 3
     memory when the models are unloaded, over before                    at most 1.2
 
-``allod serve`` in a process of its own, held to the given cores with its children. The models are SmolLM2 (as `make
-test` pulled it) and a copy of it that differs in its name, so that they share no child. Each client sends its next
+``allod serve`` in a process of its own, held to the given cores with its children. The models are qwen2.5-coder:1.5b
+(as `make test-all` pulled it, or SmolLM2 where it did not, or the one that is named) and a copy of it that differs in
+its name, so that they share no child. Each client sends its next
 request when it has the last answer; a request asks one of the models for so many tokens, with a prompt of its own. One
 at a time is measured before and after, with the same requests. Memory is what the processes hold for themselves.
 """
@@ -28,7 +29,7 @@ from typing import NamedTuple
 import httpx
 import psutil
 
-from common import introduce, record, serving, smollm2
+from common import default_model, introduce, record, serving
 
 MODELS = ("load-a", "load-b")
 TARGETS = {"speed": 1.8, "wait": 3.0, "memory": 1.2}
@@ -152,6 +153,7 @@ async def measure(url: str, process: psutil.Process, asked: argparse.Namespace) 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=48)
@@ -159,8 +161,9 @@ def main() -> int:
     asked = parser.parse_args()
     machine = introduce()
     cores = {int(core) for core in asked.cores.split(",")}
+    path = (asked.model or default_model()).resolve()
     with tempfile.TemporaryDirectory() as folder:
-        files = (smollm2(), copy_of(smollm2(), Path(folder)))
+        files = (path, copy_of(path, Path(folder)))
         models = {name: f"FROM {path}" for name, path in zip(MODELS, files, strict=True)}
         settings = {"ALLOD_ENGINE_THREADS": str(len(cores)), "ALLOD_ENGINE_CONTEXT": "1024"}
         with serving(Path(folder) / "home", models, cores, **settings) as (url, process):
@@ -170,7 +173,7 @@ def main() -> int:
         "wait": found["p99 wait"] / found["median wait"],
         "memory": found["memory after"] / found["memory before"],
     }
-    print(f"{asked.requests} requests of {asked.clients} clients, {found['lost']:.0f} lost (none)")
+    print(f"{path.name} twice: {asked.requests} requests of {asked.clients} clients, {found['lost']:.0f} lost (none)")
     print(
         f"one at a time {found['alone']:.1f} tokens/s, together {found['together']:.1f}: {ratios['speed']:.2f} "
         f"(at least {TARGETS['speed']})"

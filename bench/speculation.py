@@ -24,7 +24,7 @@ from allod.home import Home
 from allod.models.create import create
 from allod.models.modelfile import parse
 from allod.models.store import Store
-from common import introduce, record, smollm2
+from common import default_model, introduce, record
 
 JOBS = [
     "sales.csv has the columns region, product, units and price. Write Python that prints the revenue of each"
@@ -88,13 +88,6 @@ async def measure(path: Path, draft: Path | None, rounds: int, threads: int) -> 
                     found[kind].append(rates[with_] / rates[without])
                     print(f"{kind} {rates[without]:.1f} → {rates[with_]:.1f} tokens/s")
     return found
-
-
-def default_model() -> Path:
-    """The default model's file in this checkout's home, or SmolLM2's."""
-    home = Home.open({"ALLOD_HOME": str(smollm2().parents[3])})
-    found = next((m for m in Store(home.models).list() if str(m.name).startswith("qwen2.5-coder:1.5b")), None)
-    return found.weights[0] if found else smollm2()
 
 
 def main() -> None:

@@ -33,6 +33,11 @@ FAMILIES = (
     "archives",
     "stores",
     "turns",
+    "sums",
+    "groups",
+    "exports",
+    "documents",
+    "lines",
 )
 
 
