@@ -21,8 +21,9 @@ from pathlib import Path
 
 from ollama import Client
 
-from common import introduce, record, serving
+from common import introduce, record
 from encoder import NUMBERS, WORDS, write
+from serving import serving
 
 TARGET = 5.0
 WAYS = ("one call", "a call each")

@@ -29,7 +29,8 @@ from typing import NamedTuple
 import httpx
 import psutil
 
-from common import default_model, introduce, record, serving
+from common import introduce, record
+from serving import default_model, serving
 
 MODELS = ("load-a", "load-b")
 TARGETS = {"speed": 1.8, "wait": 3.0, "memory": 1.2}

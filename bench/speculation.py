@@ -24,7 +24,8 @@ from allod.home import Home
 from allod.models.create import create
 from allod.models.modelfile import parse
 from allod.models.store import Store
-from common import default_model, introduce, record
+from common import introduce, record
+from serving import default_model
 
 JOBS = [
     "sales.csv has the columns region, product, units and price. Write Python that prints the revenue of each"
